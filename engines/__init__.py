@@ -1,0 +1,1 @@
+"""ONNX graph rewriting, the StripGate plugin and the TensorRT builder. Never imports torch."""

@@ -1,0 +1,1 @@
+"""Data sets, metrics, re-ranking and the parity report. Never imports torch."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to one ONNX file for every runtime."""

@@ -1,0 +1,26 @@
+"""Optional packages: imported when first needed, and named with their remedy when absent."""
+
+import importlib
+from types import ModuleType
+
+from .errors import MissingDependencyError
+
+
+def require(module: str, *, purpose: str, install: str) -> ModuleType:
+    """Import `module`, or say who needs it and how it is installed.
+
+    Args:
+        module: dotted module name.
+        purpose: what needs it, e.g. "running an .onnx file".
+        install: the command that installs it.
+
+    Raises:
+        MissingDependencyError: the module, or something it imports, cannot be imported.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{purpose} needs the Python package '{module}', which cannot be imported ({error}); "
+            f"install it with: {install}"
+        ) from error

@@ -1,0 +1,102 @@
+"""Embeddings on disk: one `.npz`, the same for images and for video."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+from .files import atomic_path, require_file
+
+JUNK = -1
+DISTRACTOR = 0
+UNKNOWN_PERSON = -2
+UNKNOWN_CAMERA = -1
+NO_TRACK = -1
+
+_REQUIRED = ("features", "person_ids", "camera_ids", "names")
+_FROM_VIDEO = ("frames", "tracks", "boxes")
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """N embeddings and what is known of each.
+
+    Attributes:
+        features: (N, D) float32.
+        person_ids: (N,) int64; -1 junk, 0 distractor (as in Market-1501), -2 unknown.
+        camera_ids: (N,) int64; -1 unknown.
+        names: (N,) unicode, e.g. file names.
+        frames: (N,) int64, 0-based video frame; None where the crops are not from a video.
+        tracks: (N,) int64; -1 for no track; None likewise.
+        boxes: (N, 4) float32, x y w h in pixels, clipped to the frame; None likewise.
+    """
+
+    features: NDArray[np.float32]
+    person_ids: NDArray[np.int64]
+    camera_ids: NDArray[np.int64]
+    names: NDArray[np.str_]
+    frames: NDArray[np.int64] | None = None
+    tracks: NDArray[np.int64] | None = None
+    boxes: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        _check("features", self.features, "f", 2)
+        rows = len(self.features)
+        for name, kind, dimensions in (
+            ("person_ids", "i", 1),
+            ("camera_ids", "i", 1),
+            ("names", "U", 1),
+            ("frames", "i", 1),
+            ("tracks", "i", 1),
+            ("boxes", "f", 2),
+        ):
+            array = getattr(self, name)
+            if array is None and name in _FROM_VIDEO:
+                continue
+            _check(name, array, kind, dimensions)
+            if len(array) != rows:
+                raise InputError(f"embeddings: {name} has {len(array)} rows and features {rows}; expected as many")
+        if self.boxes is not None and self.boxes.shape[1] != 4:
+            raise InputError(f"embeddings: boxes has shape {self.boxes.shape}; expected (N, 4)")
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def save(self, path: Path) -> None:
+        """Write to `path` (.npz), atomically."""
+        arrays = {name: getattr(self, name) for name in (*_REQUIRED, *_FROM_VIDEO) if getattr(self, name) is not None}
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> "Embeddings":
+        """Read from `path` (.npz).
+
+        Raises:
+            InputError: the file is missing, truncated, holds pickles, or lacks a required array.
+        """
+        require_file(path, "embeddings file")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                if not isinstance(archive, np.lib.npyio.NpzFile):
+                    raise InputError(f"{path} holds a single array; expected an .npz with {', '.join(_REQUIRED)}")
+                arrays = {name: archive[name] for name in (*_REQUIRED, *_FROM_VIDEO) if name in archive.files}
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path} is not a readable .npz without pickles ({error}); write it again") from error
+        if missing := [name for name in _REQUIRED if name not in arrays]:
+            raise InputError(f"{path} has no array {missing[0]!r}; expected {', '.join(_REQUIRED)}")
+        try:
+            return cls(**arrays)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def _check(name: str, array: NDArray[np.generic], kind: str, dimensions: int) -> None:
+    kinds = {"f": "float", "i": "integer", "U": "unicode"}
+    if array.dtype.kind != kind or array.ndim != dimensions:
+        raise InputError(
+            f"embeddings: {name} is {array.ndim}-D of type {array.dtype}; expected {dimensions}-D {kinds[kind]}"
+        )

@@ -1,0 +1,1 @@
+"""The LGEU model and its training."""
