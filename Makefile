@@ -1,0 +1,40 @@
+# make env | plugin | demo | test: each does everything it needs from a fresh clone.
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PLUGIN := engines/plugin/build/libstrip_gate.so
+
+.PHONY: env plugin plugin-if-possible demo lint test clean
+
+env: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
+	touch $@
+
+# CMake decides what is out of date. TensorRT_ROOT names a TensorRT; without one the pinned public headers are fetched.
+plugin: env
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/build_plugin.sh
+
+# A laptop without the CUDA toolkit runs everything but the engine build, which then says so itself.
+plugin-if-possible: env
+	@if command -v nvcc >/dev/null && command -v cmake >/dev/null; then $(MAKE) --no-print-directory plugin; \
+	else echo "nvcc or cmake not found: the StripGate plugin is not built, engine builds will be named as not run"; fi
+
+demo: env plugin-if-possible
+	$(BIN)/lgeu demo --out demo
+
+lint: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint plugin-if-possible
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) engines/plugin/build demo runs

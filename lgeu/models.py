@@ -1,0 +1,25 @@
+"""Opening a model by its file's suffix: the one place that knows both the PyTorch and the deployed way."""
+
+from pathlib import Path
+
+from runtime.embedder import Device, Embedder
+from runtime.errors import InputError
+
+MODEL_SUFFIXES = (".pt", ".onnx", ".engine")
+
+
+def open_model(
+    path: Path, *, device: Device = "auto", batch_size: int | None = None, plugin: Path | None = None
+) -> Embedder:
+    """Open a checkpoint (PyTorch), an ONNX file or an engine as an embedder.
+
+    Raises:
+        InputError: another suffix, or no such file; see also `Embedder.open` and `train.embedder.open_checkpoint`.
+    """
+    if path.suffix not in MODEL_SUFFIXES:
+        raise InputError(f"{path} is not a model; expected a file ending in {', '.join(MODEL_SUFFIXES)}")
+    if path.suffix == ".pt":
+        from train.embedder import open_checkpoint
+
+        return open_checkpoint(path, device=device, batch_size=batch_size)
+    return Embedder.open(path, device=device, batch_size=batch_size, plugin=plugin)
