@@ -1,0 +1,150 @@
+"""Where the files of a data set lie: a folder or a zip, read the same way.
+
+Neither keeps an open file, so both can be used from several threads and processes and be sent to another process.
+"""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from runtime.errors import InputError
+from runtime.files import require_file
+from runtime.images import is_image_name
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
+_RAW_DEFLATE = -15
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Images below a folder.
+
+    Attributes:
+        path: the folder.
+        names: of the images below it, relative to it, with "/" between parts, sorted.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise InputError(f"cannot read {self.path / name}: {error.strerror}; put the file back") from error
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one file lies in a zip: `offset` of its local header, its compressed size, its method and checksum."""
+
+    offset: int
+    compressed_size: int
+    method: int
+    crc: int
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Images in a zip, stored or deflated.
+
+    Attributes:
+        path: the zip.
+        members: the images by name, in the order of their names.
+    """
+
+    path: Path
+    members: Mapping[str, Member]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the images, sorted."""
+        return tuple(self.members)
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            InputError: it is not in the zip, or the zip is damaged there.
+        """
+        member = self.members.get(name)
+        if member is None:
+            raise InputError(f"{self.path} has no file {name}; was the data set opened from another file?")
+        try:
+            with self.path.open("rb") as file:
+                return _read_member(file, member)
+        except (OSError, ValueError, struct.error, zlib.error) as error:
+            raise InputError(f"{self.path} is damaged at {name} ({error}); copy or download it again") from error
+
+
+Storage = Folder | Archive
+
+
+def open_storage(path: Path) -> Storage:
+    """List the images in a folder or zip.
+
+    Args:
+        path: a folder, or a file that is a zip.
+
+    Raises:
+        InputError: there is nothing at `path`, it is neither, it is damaged or encrypted, or it holds no image.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"data set {path} does not exist; expected a folder or a .zip")
+    storage = _open_folder(path) if path.is_dir() else _open_archive(path)
+    if not storage.names:
+        raise InputError(f"data set {path} holds no image; expected a folder or a .zip of images")
+    return storage
+
+
+def _open_folder(path: Path) -> Folder:
+    files = (file for file in path.rglob("*") if is_image_name(file.name) and file.is_file())
+    return Folder(path, tuple(sorted(file.relative_to(path).as_posix() for file in files)))
+
+
+def _open_archive(path: Path) -> Archive:
+    require_file(path, "data set")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = [entry for entry in archive.infolist() if is_image_name(entry.filename)]
+    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        raise InputError(
+            f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it again"
+        ) from error
+    return Archive(path, {entry.filename: _member(path, entry) for entry in sorted(entries, key=lambda e: e.filename)})
+
+
+def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
+    if entry.flag_bits & 1:
+        raise InputError(f"{entry.filename} in {path} is encrypted; unpack it and give the folder")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError(
+            f"{entry.filename} in {path} has compression method {entry.compress_type}; expected stored or deflated: "
+            "unpack it and give the folder"
+        )
+    return Member(entry.header_offset, entry.compress_size, entry.compress_type, entry.CRC)
+
+
+def _read_member(file: BinaryIO, member: Member) -> bytes:
+    # zipfile shares one file position between threads and forked processes; this opens the file for each read instead.
+    file.seek(member.offset)
+    signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    if signature != b"PK\x03\x04":
+        raise ValueError("no file header where the directory says")
+    file.seek(name_length + extra_length, 1)
+    content = file.read(member.compressed_size)
+    if member.method == zipfile.ZIP_DEFLATED:
+        content = zlib.decompress(content, _RAW_DEFLATE)
+    if zlib.crc32(content) != member.crc:
+        raise ValueError("wrong checksum")
+    return content

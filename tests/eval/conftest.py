@@ -1,0 +1,71 @@
+"""What the tests of `eval/` share: small data sets on disk and made-up embeddings."""
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.embeddings import Embeddings
+
+MARKET_NAMES = (
+    "bounding_box_train/0002_c1s1_000451_03.jpg",
+    "bounding_box_train/0002_c2s1_000551_01.jpg",
+    "bounding_box_train/0007_c1s1_000001_00.jpg",
+    "query/0003_c1s1_000101_00.jpg",
+    "query/0005_c2s1_000102_00.jpg",
+    "bounding_box_test/-1_c3s1_000103_00.jpg",
+    "bounding_box_test/0000_c1s1_000104_00.jpg",
+    "bounding_box_test/0003_c2s1_000105_00.jpg",
+    "bounding_box_test/0003_c2s1_000106_00.jpg",
+    "bounding_box_test/0005_c1s2_000107_00.jpg",
+)
+
+
+def write_images(folder: Path, names: Sequence[str]) -> Path:
+    """Small images of noise, different for each name."""
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (16, 8, 3), dtype=np.uint8)
+        cv2.imwrite(str(path), noise)
+    return folder
+
+
+def zip_folder(folder: Path, path: Path, compression: int, top: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, top + file.relative_to(folder).as_posix())
+    return path
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> Path:
+    """A tiny data set in the Market-1501 layout, with junk and a distractor."""
+    return write_images(tmp_path / "market", MARKET_NAMES)
+
+
+@pytest.fixture
+def make_images() -> Callable[[Path, Sequence[str]], Path]:
+    return write_images
+
+
+@pytest.fixture
+def make_zip() -> Callable[..., Path]:
+    return zip_folder
+
+
+@pytest.fixture
+def make_embeddings() -> Callable[..., Embeddings]:
+    def make(features: object, person_ids: Sequence[int], camera_ids: Sequence[int]) -> Embeddings:
+        return Embeddings(
+            np.asarray(features, np.float32),
+            np.asarray(person_ids, np.int64),
+            np.asarray(camera_ids, np.int64),
+            np.array([f"{row:05d}.jpg" for row in range(len(person_ids))], dtype=np.str_),
+        )
+
+    return make
