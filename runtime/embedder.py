@@ -88,7 +88,12 @@ class Embedder:
         if path.suffix not in (".onnx", ".engine"):
             raise InputError(f"{path} is not a model that runs here; expected an .onnx or .engine file")
         require_file(path, "model")
-        return cls(_open_backend(path, device, plugin), batch_size)
+        backend = _open_backend(path, device, plugin)
+        try:
+            return cls(backend, batch_size)
+        except InputError:
+            backend.close()
+            raise
 
     @property
     def manifest(self) -> Manifest:

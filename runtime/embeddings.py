@@ -1,6 +1,7 @@
 """Embeddings on disk: one `.npz`, the same for images and for video."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Embeddings:
                 if not isinstance(archive, np.lib.npyio.NpzFile):
                     raise InputError(f"{path} holds a single array; expected an .npz with {', '.join(_REQUIRED)}")
                 arrays = {name: archive[name] for name in (*_REQUIRED, *_FROM_VIDEO) if name in archive.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise InputError(f"{path} is not a readable .npz without pickles ({error}); write it again") from error
         if missing := [name for name in _REQUIRED if name not in arrays]:
             raise InputError(f"{path} has no array {missing[0]!r}; expected {', '.join(_REQUIRED)}")

@@ -9,13 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from .errors import ManifestError
 from .files import require_file, write_text
 
 SCHEMA = 1
 METADATA_KEY = "lgeu.manifest"
+
+_JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", list: "a list"}
 
 Gate = Literal["strip", "se", "none"]
 Precision = Literal["fp32", "fp16"]
@@ -184,7 +186,11 @@ def read_engine_manifest(engine: Path) -> Manifest:
             f"{engine} has no manifest {path.name} beside it; build it with `lgeu build`, or write the manifest of an "
             "engine from trtexec with `lgeu build --adopt`"
         )
-    manifest = Manifest.from_json(require_file(path, "manifest").read_text(), str(path))
+    try:
+        text = require_file(path, "manifest").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is not a text file ({error}); build the engine again") from error
+    manifest = Manifest.from_json(text, str(path))
     if manifest.engine is None:
         raise ManifestError(f"{path} describes no engine; build it again with `lgeu build`")
     return manifest
@@ -196,49 +202,47 @@ def write_engine_manifest(engine: Path, manifest: Manifest) -> None:
 
 
 def _decode(cls: Any, data: Mapping[str, Any]) -> Any:
+    """A dataclass from a JSON object, every field checked against its annotation."""
     known = {item.name: item for item in dataclasses.fields(cls)}
     if unknown := sorted(data.keys() - known.keys()):
         raise ManifestError(f"unknown field {unknown[0]!r}")
-    required = {
-        name
-        for name, item in known.items()
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    }
-    if missing := sorted(required - data.keys()):
-        raise ManifestError(f"field {missing[0]!r} is missing")
-    return cls(**{name: _decode_field(name, known[name].type, value) for name, value in data.items()})
+    for name, item in known.items():
+        optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
+        if name not in data and not optional:
+            raise ManifestError(f"field {name!r} is missing")
+    return cls(**{name: _decode_value(name, known[name].type, value) for name, value in data.items()})
 
 
-def _decode_field(name: str, kind: Any, value: Any) -> Any:
-    options = get_args(kind)
-    if type(None) in options and value is None:
-        return None
-    if name == "engine":
-        return _decode(EngineManifest, _expect(name, value, dict))
-    if name == "profile":
-        return _decode(BatchProfile, _expect(name, value, dict))
-    if name in ("mean", "std"):
-        return _decode_rgb(name, value)
-    if name in ("opset", "tools"):
-        values = _expect(name, value, dict).values()
-        return {key: item for key, item in value.items() if all(_expect(name, v, options[1]) is v for v in values)}
-    literals = [option for choice in (kind, *options) for option in get_args(choice) if isinstance(option, str)]
-    if literals:
-        if value not in literals:
-            raise ManifestError(f"{name} is {value!r}; expected one of {', '.join(map(repr, literals))}")
+def _decode_value(name: str, kind: Any, value: Any) -> Any:
+    origin, options = get_origin(kind), get_args(kind)
+    if kind in (int, str):
+        return _expect(name, value, kind)
+    if dataclasses.is_dataclass(kind):
+        return _decode(kind, _expect(name, value, dict))
+    if origin is Literal:
+        if value not in options:
+            raise ManifestError(f"{name} is {value!r}; expected {' or '.join(map(repr, options))}")
         return value
-    return _expect(name, value, int if kind is int else str)
+    if origin is Mapping:
+        return {
+            key: _decode_value(f"{name} of {key!r}", options[1], v) for key, v in _expect(name, value, dict).items()
+        }
+    if origin is tuple:
+        return _decode_rgb(name, value)
+    # What is left is `X | None`.
+    return None if value is None else _decode_value(name, options[0], value)
 
 
 def _decode_rgb(name: str, value: Any) -> tuple[float, float, float]:
     numbers = _expect(name, value, list)
-    if len(numbers) != 3 or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+    if len(numbers) != 3 or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
         raise ManifestError(f"{name} is {value!r}; expected three finite numbers")
     red, green, blue = (float(number) for number in numbers)
     return red, green, blue
 
 
 def _expect(name: str, value: Any, kind: type) -> Any:
+    # bool is a subclass of int, and `true` is no number.
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ManifestError(f"{name} is {value!r}; expected {kind.__name__}")
+        raise ManifestError(f"{name} is {value!r}; expected {_JSON_NAMES[kind]}")
     return value
