@@ -1,0 +1,143 @@
+"""An ONNX file of ours in memory: reading, writing, its manifest and what becomes of StripGate's function body."""
+
+import dataclasses
+from pathlib import Path
+from typing import get_args
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import helper, inliner
+
+from runtime.errors import InputError, ManifestError
+from runtime.files import require_file, write_bytes
+from runtime.manifest import METADATA_KEY, Functions, Manifest
+
+from .strip_gate import DOMAIN, OPERATOR, OPERATOR_VERSION, is_channels_last, is_strip_gate, strip_gate_function
+
+# Tensors that every file of ours names so: the input, what stands before the L2 norm, and the output.
+IMAGES = "images"
+DESCRIPTOR = "descriptor"
+EMBEDDINGS = "embeddings"
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with its weights inside.
+
+    Raises:
+        InputError: it is missing, truncated, or not ONNX.
+    """
+    require_file(path, "model")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(Path(path).read_bytes())
+    except DecodeError as error:
+        raise InputError(f"{path} is not a readable ONNX file ({error}); it is truncated or something else") from error
+    if not model.graph.node:
+        raise InputError(f"{path} holds no ONNX graph; it is truncated or something else")
+    return model
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a model to one file, atomically."""
+    write_bytes(path, model.SerializeToString(deterministic=True))
+
+
+def read_manifest(model: onnx.ModelProto, source: str = "the ONNX model") -> Manifest:
+    """The manifest in a model's metadata.
+
+    Args:
+        model: an ONNX model.
+        source: where it came from, for error messages.
+
+    Raises:
+        ManifestError: there is none, or it is not valid.
+    """
+    for entry in model.metadata_props:
+        if entry.key == METADATA_KEY:
+            return Manifest.from_json(entry.value, source)
+    raise ManifestError(
+        f"{source} has no manifest (metadata property {METADATA_KEY!r}); use a file that `lgeu export` wrote"
+    )
+
+
+def write_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Put `manifest` into a model's metadata, in place of one that is there."""
+    others = {entry.key: entry.value for entry in model.metadata_props if entry.key != METADATA_KEY}
+    helper.set_model_props(model, others | {METADATA_KEY: manifest.to_json()})
+
+
+def set_functions(model: onnx.ModelProto, mode: Functions) -> onnx.ModelProto:
+    """Keep, strip or inline StripGate's function body, and say so in the manifest.
+
+    Args:
+        model: a model with a manifest; it is not changed. One without StripGate (gate "none") comes back equal.
+        mode: "keep": node and body, for ONNX Runtime and TensorRT from 10.7; "strip": the node alone, for TensorRT up
+            to 10.6, which would take the body where it should take the plugin; "inline": standard operators only, for
+            OpenVINO.
+
+    Returns:
+        A new model.
+
+    Raises:
+        InputError: `mode` is none of these, or the node is asked for and was inlined before.
+        ManifestError: no manifest, or one that does not match the graph.
+    """
+    if mode not in get_args(Functions):
+        raise InputError(f"functions is {mode!r}; expected one of {', '.join(get_args(Functions))}")
+    manifest = read_manifest(model)
+    check_functions(model, manifest)
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    if not manifest.has_strip_gate or manifest.functions == mode:
+        return result
+    if manifest.functions == "inline":
+        raise InputError(
+            f"functions {mode!r} needs the StripGate node, which was inlined in this file; start from the file that "
+            "`lgeu export` wrote"
+        )
+    _detach(result)
+    if mode != "strip":
+        _attach(result)
+    if mode == "inline":
+        result = inliner.inline_local_functions(result)
+    opset = {entry.domain: entry.version for entry in result.opset_import if mode != "inline" or entry.domain != DOMAIN}
+    del result.opset_import[:]
+    result.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in opset.items())
+    write_manifest(result, dataclasses.replace(manifest, functions=mode, opset=opset))
+    return result
+
+
+def check_functions(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Refuse a graph whose StripGate is not what its manifest says.
+
+    Raises:
+        ManifestError: the node or the body is missing, or is there and should not be.
+    """
+    found = "keep" if _has_body(model) else "strip" if any(map(is_strip_gate, model.graph.node)) else None
+    expected = None if manifest.functions == "inline" else manifest.functions
+    if found != expected or (manifest.functions is not None) != manifest.has_strip_gate:
+        described = {"keep": "has StripGate's body", "strip": "has a bare StripGate node", None: "has no StripGate"}
+        raise ManifestError(
+            f"the graph {described[found]}, and its manifest says gate {manifest.gate!r} with functions "
+            f"{manifest.functions!r}; the file is damaged or was changed by another tool: export it again"
+        )
+
+
+def _has_body(model: onnx.ModelProto) -> bool:
+    return any(function.domain == DOMAIN and function.name == OPERATOR for function in model.functions)
+
+
+def _detach(model: onnx.ModelProto) -> None:
+    others = [f for f in model.functions if (f.domain, f.name) != (DOMAIN, OPERATOR)]
+    del model.functions[:]
+    model.functions.extend(others)
+
+
+def _attach(model: onnx.ModelProto) -> None:
+    layouts = {is_channels_last(node) for node in model.graph.node if is_strip_gate(node)}
+    if len(layouts) > 1:
+        raise InputError("StripGate nodes read X in two layouts; one function body serves one: export them alike")
+    opset = {entry.domain: entry.version for entry in model.opset_import}
+    model.functions.append(strip_gate_function(channels_last=layouts.pop(), opset=opset[""]))
+    if DOMAIN not in opset:
+        model.opset_import.append(helper.make_opsetid(DOMAIN, OPERATOR_VERSION))

@@ -1,0 +1,48 @@
+"""One ONNX file into another for a runtime that wants its functions or its precision otherwise."""
+
+from pathlib import Path
+from typing import get_args
+
+from runtime.dependencies import require
+from runtime.errors import InputError
+from runtime.manifest import Functions, Precision
+
+
+def rewrite(path: Path, out: Path, *, functions: Functions, precision: Precision | None = None) -> Path:
+    """Write `path` anew to `out`, atomically.
+
+    Args:
+        path: a file that `lgeu export` or this function wrote.
+        out: the file to write; may be `path` itself.
+        functions: "keep" StripGate's function body beside the node (ONNX Runtime, TensorRT from 10.7), "strip" it
+            (TensorRT up to 10.6), or "inline" it, so that only standard operators remain (OpenVINO). "keep" puts the
+            body back into a stripped file.
+        precision: "fp16" casts the graph; None leaves it as it is.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: `path` is missing, truncated or not ONNX; fp32 is asked of an fp16 file; the graph cannot be cast;
+            or the node is asked for and was inlined before.
+        ManifestError: `path` has no manifest, or one that does not match the graph.
+        MissingDependencyError: the package onnx is not installed.
+    """
+    require("onnx", purpose="rewriting an .onnx file", install="pip install 'lgeu-reid[engines]'")
+    from .graph import load_model, read_manifest, save_model, set_functions
+    from .precision import to_fp16
+
+    if precision is not None and precision not in get_args(Precision):
+        raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
+    model = load_model(path)
+    manifest = read_manifest(model, str(path))
+    if precision == "fp32" and manifest.precision == "fp16":
+        raise InputError(f"{path} is fp16, and what rounding took does not come back; start from the fp32 file")
+    try:
+        if precision == "fp16":
+            model = to_fp16(model)
+        model = set_functions(model, functions)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
+    save_model(model, out)
+    return Path(out)

@@ -1,0 +1,165 @@
+"""A small network with everything that our ONNX files have, made without torch."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.graph import save_model, set_functions, write_manifest
+from engines.precision import to_fp16
+from engines.strip_gate import DOMAIN, IR_VERSION, OPERATOR_VERSION, OPSET, strip_gate_node
+from runtime.manifest import Gate, Manifest
+
+MakeModel = Callable[..., onnx.ModelProto]
+CHANNELS = 16
+
+
+@pytest.fixture(scope="session")
+def make_model() -> MakeModel:
+    """Makes an fp32 `ModelProto` with manifest and function body: see `tiny_model`."""
+    return tiny_model
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An fp32 file, 64 x 32 input, K = 4, C = 16, R = 4, D = 16, functions kept."""
+    path = tmp_path_factory.mktemp("tiny") / "model.onnx"
+    save_model(tiny_model(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_fp16_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network cast to fp16."""
+    path = tmp_path_factory.mktemp("tiny") / "model.fp16.onnx"
+    save_model(to_fp16(tiny_model()), path)
+    return path
+
+
+def tiny_model(
+    gate: Gate = "strip", strips: int = 4, reduction: int = 4, channels_last: bool = False, seed: int = 0
+) -> onnx.ModelProto:
+    """Two convolutions with batch norm and a residual branch, the gate, and the L2 norm; 64 x 32 to D = 16."""
+    random = np.random.default_rng(seed)
+    strips = 1 if gate != "strip" else strips
+    weights = {
+        "pixel_scale": np.float32(255),
+        "mean": np.float32([0.485, 0.456, 0.406]).reshape(3, 1, 1),
+        "std": np.float32([0.229, 0.224, 0.225]).reshape(3, 1, 1),
+        "conv1.weight": random.normal(0, 0.3, (CHANNELS, 3, 3, 3)),
+        "conv2.weight": random.normal(0, 0.1, (CHANNELS, CHANNELS, 3, 3)),
+        "conv2.bias": random.normal(0, 0.1, CHANNELS),
+        "conv3.weight": random.normal(0, 0.1, (CHANNELS, CHANNELS, 3, 3)),
+        "pool.w1": random.normal(0, 0.5, (strips, reduction, CHANNELS)),
+        "pool.w2": random.normal(0, 0.5, (strips, CHANNELS, reduction)),
+        "spatial": np.int64([2, 3]),
+        "features": np.int64([1]),
+        "eps": np.float32(1e-12),
+    }
+    for name in ("bn1", "bn2"):
+        weights |= {
+            f"{name}.weight": random.uniform(0.5, 1.5, CHANNELS),
+            f"{name}.bias": random.normal(0, 0.1, CHANNELS),
+            f"{name}.running_mean": random.normal(0, 0.1, CHANNELS),
+            f"{name}.running_var": random.uniform(0.5, 1.5, CHANNELS),
+        }
+    nodes = [*_head(), *_body(), *_pool(gate, strips, channels_last), *_tail()]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 64, 32, 3])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", CHANNELS])],
+        [_initialiser(name, value) for name, value in weights.items() if name in used],
+    )
+    opset = {"": OPSET} | ({DOMAIN: OPERATOR_VERSION} if gate != "none" else {})
+    model = helper.make_model(
+        graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid(*item) for item in opset.items()]
+    )
+    manifest = Manifest(
+        backbone="tiny",
+        embedding_size=CHANNELS,
+        gate=gate,
+        strips=strips,
+        reduction=reduction if gate != "none" else 0,
+        height=64,
+        width=32,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        functions="strip" if gate != "none" else None,
+        opset=opset,
+    )
+    write_manifest(model, manifest)
+    return set_functions(model, "keep")
+
+
+def with_manifest(model: onnx.ModelProto, **changes: object) -> onnx.ModelProto:
+    """A copy whose manifest differs."""
+    from engines.graph import read_manifest
+
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    write_manifest(result, dataclasses.replace(read_manifest(model), **changes))  # type: ignore[arg-type]
+    return result
+
+
+def _initialiser(name: str, value: np.ndarray) -> TensorProto:
+    value = np.asarray(value)
+    return numpy_helper.from_array(value if value.dtype == np.int64 else value.astype(np.float32), name)
+
+
+def _head() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Cast", ["images"], ["pixels"], name="to_float", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels", "pixel_scale"], ["unit"], name="unit"),
+        helper.make_node("Transpose", ["unit"], ["planes"], name="to_planes", perm=[0, 3, 1, 2]),
+        helper.make_node("Sub", ["planes", "mean"], ["centred"], name="centre"),
+        helper.make_node("Div", ["centred", "std"], ["normalised"], name="normalise_pixels"),
+    ]
+
+
+def _body() -> list[onnx.NodeProto]:
+    def norm(x: str, y: str, name: str) -> onnx.NodeProto:
+        parameters = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        return helper.make_node("BatchNormalization", [x, *parameters], [y], name=name, epsilon=1e-5)
+
+    def conv(inputs: list[str], y: str, name: str, stride: int) -> onnx.NodeProto:
+        return helper.make_node("Conv", inputs, [y], name=name, pads=[1] * 4, strides=[stride] * 2)
+
+    return [
+        conv(["normalised", "conv1.weight"], "c1", "conv1", 4),
+        norm("c1", "b1", "bn1"),
+        helper.make_node("Relu", ["b1"], ["r1"], name="relu1"),
+        conv(["r1", "conv2.weight", "conv2.bias"], "c2", "conv2", 2),
+        norm("c2", "b2", "bn2"),
+        helper.make_node("Relu", ["b2"], ["r2"], name="relu2"),
+        conv(["r2", "conv3.weight"], "c3", "conv3", 1),
+        helper.make_node("Add", ["c3", "r2"], ["x"], name="residual"),
+    ]
+
+
+def _pool(gate: Gate, strips: int, channels_last: bool) -> list[onnx.NodeProto]:
+    if gate == "none":
+        return [helper.make_node("ReduceMean", ["x", "spatial"], ["descriptor"], name="pool", keepdims=0)]
+    nodes = [helper.make_node("Transpose", ["x"], ["x_last"], name="to_last", perm=[0, 2, 3, 1])]
+    gate_node = strip_gate_node(
+        "x_last" if channels_last else "x",
+        "pool.w1",
+        "pool.w2",
+        "descriptor",
+        num_strips=strips,
+        channels_last=channels_last,
+    )
+    return [*(nodes if channels_last else []), gate_node]
+
+
+def _tail() -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("ReduceL2", ["descriptor", "features"], ["length"], name="length", keepdims=1),
+        helper.make_node("Clip", ["length", "eps"], ["divisor"], name="at_least_eps"),
+        helper.make_node("Div", ["descriptor", "divisor"], ["embeddings"], name="normalise"),
+    ]
