@@ -69,3 +69,12 @@ def make_embeddings() -> Callable[..., Embeddings]:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def evaluation_facts(repository: Path) -> Path:
+    """What independent implementations gave on a small made-up data set; not part of the project."""
+    folder = repository.parent / "shared" / "facts" / "evaluation"
+    if not folder.is_dir():
+        pytest.skip(f"the results of independent implementations are not here: {folder} does not exist")
+    return folder
