@@ -6,7 +6,7 @@ distances are ordered by gallery index, so that two runs agree.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,12 +44,14 @@ class PerQuery:
         average_precision: (Q,) float64 in (0, 1]; NaN where not valid.
         inverse_negative_penalty: (Q,) float64 in (0, 1], matches by the rank of the last one; NaN where not valid.
         first_match: (Q,) int64, rank of the first match from 1; 0 where not valid.
+        nearest: (Q,) int64, the nearest image's place in the gallery without junk; -1 where all of it is left out.
     """
 
     valid: NDArray[np.bool_]
     average_precision: NDArray[np.float64]
     inverse_negative_penalty: NDArray[np.float64]
     first_match: NDArray[np.int64]
+    nearest: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -197,10 +199,7 @@ def _evaluate(distances: Callable[[slice], NDArray[np.floating]], query: Labels,
         for rows in progress(blocks, "evaluating", unit="block")
     ]
     per_query = PerQuery(
-        np.concatenate([result.valid for result in results]),
-        np.concatenate([result.average_precision for result in results]),
-        np.concatenate([result.inverse_negative_penalty for result in results]),
-        np.concatenate([result.first_match for result in results]),
+        *(np.concatenate([getattr(result, item.name) for result in results]) for item in fields(PerQuery))
     )
     return _means(per_query, candidates)
 
@@ -224,11 +223,13 @@ def _rank(distances: NDArray[np.floating], query: Labels, gallery: Labels) -> Pe
     first[valid] = rank[starts[valid]]
     last[valid] = rank[starts[valid] + matches[valid] - 1]
     unknown = np.full(rows, np.nan)
+    nearest = np.take_along_axis(order, left_out.argmin(axis=1)[:, None], axis=1)[:, 0]
     return PerQuery(
         valid,
         np.divide(precisions, matches, out=unknown.copy(), where=valid),
         np.divide(matches, last, out=unknown, where=valid),
         first,
+        np.where(left_out.all(axis=1), -1, nearest),
     )
 
 

@@ -47,6 +47,9 @@ class Reranking:
         if self.flavour not in get_args(Flavour):
             raise InputError(f"re-ranking: flavour is {self.flavour!r}; expected one of {', '.join(get_args(Flavour))}")
 
+    def __str__(self) -> str:
+        return f"{self.flavour}, k1 {self.k1}, k2 {self.k2}, lambda {self.lambda_:g}"
+
 
 def rerank(
     query_features: NDArray[np.floating],

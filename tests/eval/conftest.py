@@ -7,8 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
+from runtime.manifest import Manifest, Precision
 
 MARKET_NAMES = (
     "bounding_box_train/0002_c1s1_000451_03.jpg",
@@ -78,3 +81,31 @@ def evaluation_facts(repository: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"the results of independent implementations are not here: {folder} does not exist")
     return folder
+
+
+class ColourMeans:
+    """A backend that needs no network: the mean colour of nine patches, normalised, with rounding as asked for."""
+
+    def __init__(self, precision: Precision = "fp32", rounding: float = 0.0, size: int = 27) -> None:
+        self.name = "colour means"
+        self.manifest = Manifest("none", size, "none", 1, 0, 24, 12, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), precision)
+        self.max_batch: int | None = None
+        self._rounding = rounding
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        patches = images.reshape(len(images), 3, 8, 3, 4, 3).mean(axis=(2, 4)).reshape(len(images), -1) - 127
+        if self._rounding:
+            patches = np.round(patches / self._rounding) * self._rounding
+        features = patches[:, : self.manifest.embedding_size]
+        return (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.fixture
+def make_embedder() -> Callable[..., Embedder]:
+    def make(batch_size: int | None = None, **settings: object) -> Embedder:
+        return Embedder(ColourMeans(**settings), batch_size)  # type: ignore[arg-type]
+
+    return make

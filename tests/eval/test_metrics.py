@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,15 @@ from runtime.errors import InputError
 MakeEmbeddings = Callable[..., Embeddings]
 
 
+class Result(NamedTuple):
+    """AP, INP and first match of a query, (nan, nan, 0) for none; its nearest image, junk not counted."""
+
+    average_precision: float
+    penalty: float
+    first: int
+    nearest: int
+
+
 def labels(person_ids: list[int], camera_ids: list[int]) -> Embeddings:
     rows = len(person_ids)
     return Embeddings(
@@ -26,10 +36,8 @@ def labels(person_ids: list[int], camera_ids: list[int]) -> Embeddings:
     )
 
 
-def definition(
-    distances: NDArray[np.float64], query: Embeddings, gallery: Embeddings
-) -> list[tuple[float, float, int]]:
-    """AP, INP and first match of each query, (nan, nan, 0) for none, one step at a time."""
+def definition(distances: NDArray[np.float64], query: Embeddings, gallery: Embeddings) -> list[Result]:
+    """One step at a time."""
     results = []
     for row, (person, camera) in enumerate(zip(query.person_ids, query.camera_ids, strict=True)):
         candidates = [g for g in range(len(gallery)) if gallery.person_ids[g] != -1]
@@ -42,24 +50,29 @@ def definition(
             for rank, g in enumerate(candidates, start=1)
             if gallery.person_ids[g] == person and person not in (-1, 0)
         ]
+        without_junk = [g for g in range(len(gallery)) if gallery.person_ids[g] != -1]
+        nearest = without_junk.index(candidates[0]) if candidates else -1
         if not ranks:
-            results.append((float("nan"), float("nan"), 0))
+            results.append(Result(float("nan"), float("nan"), 0, nearest))
             continue
         precisions = [found / rank for found, rank in enumerate(ranks, start=1)]
-        results.append((sum(precisions) / len(ranks), len(ranks) / ranks[-1], ranks[0]))
+        results.append(Result(sum(precisions) / len(ranks), len(ranks) / ranks[-1], ranks[0], nearest))
     return results
 
 
-def assert_as_defined(metrics: Metrics, expected: list[tuple[float, float, int]]) -> None:
-    valid = [result for result in expected if result[2] > 0]
-    np.testing.assert_allclose(metrics.per_query.average_precision, [result[0] for result in expected], atol=1e-12)
-    np.testing.assert_allclose(metrics.per_query.inverse_negative_penalty, [r[1] for r in expected], atol=1e-12)
-    assert metrics.per_query.first_match.tolist() == [result[2] for result in expected]
+def assert_as_defined(metrics: Metrics, expected: list[Result]) -> None:
+    valid = [result for result in expected if result.first > 0]
+    np.testing.assert_allclose(
+        metrics.per_query.average_precision, [result.average_precision for result in expected], atol=1e-12
+    )
+    np.testing.assert_allclose(metrics.per_query.inverse_negative_penalty, [r.penalty for r in expected], atol=1e-12)
+    assert metrics.per_query.first_match.tolist() == [result.first for result in expected]
+    assert metrics.per_query.nearest.tolist() == [result.nearest for result in expected]
     assert (metrics.queries, metrics.valid_queries) == (len(expected), len(valid))
-    assert metrics.mAP == pytest.approx(sum(result[0] for result in valid) / len(valid))
-    assert metrics.mINP == pytest.approx(sum(result[1] for result in valid) / len(valid))
+    assert metrics.mAP == pytest.approx(sum(result.average_precision for result in valid) / len(valid))
+    assert metrics.mINP == pytest.approx(sum(result.penalty for result in valid) / len(valid))
     for rank, share in ((1, metrics.rank1), (5, metrics.rank5), (10, metrics.rank10)):
-        assert share == pytest.approx(sum(result[2] <= rank for result in valid) / len(valid))
+        assert share == pytest.approx(sum(result.first <= rank for result in valid) / len(valid))
 
 
 @st.composite
@@ -84,7 +97,7 @@ def searches(draw: st.DrawFn) -> tuple[NDArray[np.float64], Embeddings, Embeddin
 def test_given_distances_are_evaluated_as_defined(search: tuple[NDArray[np.float64], Embeddings, Embeddings]) -> None:
     distances, query, gallery = search
     expected = definition(distances, query, gallery)
-    if not any(first for _, _, first in expected):
+    if not any(result.first for result in expected):
         with pytest.raises(InputError):
             evaluate_distances(distances, query, gallery)
         return

@@ -1,0 +1,99 @@
+"""From files of embeddings, or a model and a data set, to the same figures, in a table and in JSON."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.datasets import open_dataset
+from eval.embedding import embed_images, embed_timed
+from eval.evaluation import evaluate_files, evaluate_model
+from eval.metrics import evaluate
+from eval.reranking import Reranking
+from runtime.embedder import Embedder
+from runtime.embeddings import Embeddings
+from runtime.errors import InputError
+
+
+def make_clusters(make_embeddings: Callable[..., Embeddings]) -> tuple[Embeddings, Embeddings]:
+    random = np.random.default_rng(3)
+    persons, cameras = np.repeat(np.arange(1, 9), 6), np.tile([1, 1, 2, 2, 3, 3], 8)
+    features = random.normal(size=(9, 12))[persons] + 0.9 * random.normal(size=(48, 12))
+    query = np.arange(0, 48, 6)
+    gallery = np.setdiff1d(np.arange(48), query)
+    persons[-1] = -1
+    return tuple(make_embeddings(features[rows], persons[rows], cameras[rows]) for rows in (query, gallery))  # type: ignore[return-value]
+
+
+def test_files_give_figures_before_and_after_reranking(
+    tmp_path: Path, make_embeddings: Callable[..., Embeddings]
+) -> None:
+    query, gallery = make_clusters(make_embeddings)
+    query.save(tmp_path / "q.npz")
+    gallery.save(tmp_path / "g.npz")
+    plain = evaluate_files(tmp_path / "q.npz", tmp_path / "g.npz")
+    reranked = evaluate_files(tmp_path / "q.npz", tmp_path / "g.npz", Reranking(k1=5, k2=2, flavour="d1"))
+    expected = evaluate(query, gallery)
+
+    plain_json = json.loads(json.dumps(plain.to_json(), allow_nan=False))
+    assert plain_json["mAP"] == expected.mAP
+    assert {name: plain_json[name] for name in ("queries", "valid_queries", "gallery", "junk")} == {
+        "queries": 8,
+        "valid_queries": 8,
+        "gallery": 39,
+        "junk": 1,
+    }
+    assert plain_json["settings"] == {"distance": "cosine", "reranking": None}
+
+    reranked_json = json.loads(json.dumps(reranked.to_json(), allow_nan=False))
+    assert reranked_json["settings"]["reranking"] == {"k1": 5, "k2": 2, "lambda": 0.3, "flavour": "d1"}
+    assert reranked_json["before_reranking"]["mAP"] == expected.mAP
+    assert reranked_json["mAP"] > expected.mAP
+    assert reranked_json["junk"] == 1
+
+
+def test_the_table_shows_percent(tmp_path: Path, make_embeddings: Callable[..., Embeddings]) -> None:
+    query, gallery = make_clusters(make_embeddings)
+    query.save(tmp_path / "q.npz")
+    gallery.save(tmp_path / "g.npz")
+    result = evaluate_files(tmp_path / "q.npz", tmp_path / "g.npz", Reranking())
+    lines = result.table().splitlines()
+    assert "8 of 8 queries have a match among 39 gallery images (1 junk left out)" in lines
+    assert lines[-2].split()[0] == "cosine"
+    assert float(lines[-2].split()[4]) == pytest.approx(100 * result.metrics.mAP, abs=0.005)
+    assert lines[-1].startswith("re-ranked (d2, k1 20, k2 6, lambda 0.3)")
+
+
+def test_a_model_and_a_data_set_give_the_figures_of_its_embeddings(
+    market: Path, make_embedder: Callable[..., Embedder]
+) -> None:
+    dataset = open_dataset(market)
+    with make_embedder() as embedder:
+        result = evaluate_model(embedder, dataset, model="means.onnx")
+        query, gallery = (embed_images(embedder, dataset, images) for images in (dataset.query, dataset.gallery))
+    assert result.metrics.mAP == evaluate(query, gallery).mAP
+    assert (result.metrics.junk, result.metrics.gallery) == (1, 4)
+    assert result.to_json()["source"] == {"data": "market", "model": "means.onnx on colour means, fp32"}
+
+
+def test_embeddings_keep_order_labels_and_names(market: Path, make_embedder: Callable[..., Embedder]) -> None:
+    dataset = open_dataset(market)
+    with make_embedder(batch_size=2) as embedder:
+        timed = embed_timed(embedder, dataset, dataset.gallery)
+        one_by_one = [embedder.embed([dataset.read(image)], "BGR")[0] for image in dataset.gallery]
+    embeddings = timed.embeddings
+    np.testing.assert_array_equal(embeddings.features, one_by_one)
+    assert embeddings.names.tolist() == [image.name for image in dataset.gallery]
+    assert embeddings.person_ids.tolist() == [-1, 0, 3, 3, 5]
+    assert embeddings.camera_ids.tolist() == [3, 1, 2, 2, 1]
+    assert timed.milliseconds_per_image > 0
+
+
+def test_a_data_set_without_a_test_half_is_refused(
+    tmp_path: Path, make_images: Callable[..., Path], make_embedder: Callable[..., Embedder]
+) -> None:
+    dataset = open_dataset(make_images(tmp_path / "people", ["anna/a_1.jpg", "bob/a_1.jpg"]))
+    with make_embedder() as embedder, pytest.raises(InputError, match="--split-by"):
+        evaluate_model(embedder, dataset)
