@@ -1,6 +1,8 @@
 """A small network with everything that our ONNX files have, made without torch."""
 
 import dataclasses
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,18 @@ def tiny_fp16_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "model.fp16.onnx"
     save_model(to_fp16(tiny_model()), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def plugin_library(repository: Path) -> Path:
+    """libstrip_gate.so, built as `make plugin` builds it (nothing to do where it is up to date)."""
+    for tool in ("nvcc", "cmake", "g++"):
+        if shutil.which(tool) is None:
+            pytest.skip(f"the plugin is not built here: {tool} is not installed")
+    script = repository / "scripts" / "build_plugin.sh"
+    build = subprocess.run([str(script)], capture_output=True, text=True)
+    assert build.returncode == 0, build.stderr[-2000:]
+    return Path(build.stdout.splitlines()[-1])
 
 
 def tiny_model(

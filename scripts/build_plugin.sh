@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds the StripGate plugin: engines/plugin/build/libstrip_gate.so, where `lgeu build` looks for it.
+# TensorRT's headers come from TensorRT_ROOT, else from the system, else they are fetched (fetch_tensorrt_headers.sh).
+#
+#   scripts/build_plugin.sh [CMAKE OPTION...]     e.g. -DSTRIP_GATE_ARCHITECTURES=87
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/engines/plugin/build
+
+for tool in cmake nvcc; do
+    if ! command -v "$tool" >/dev/null; then
+        # CUDA's own folder is often not on PATH, JetPack's among them.
+        if [[ $tool == nvcc && -x /usr/local/cuda/bin/nvcc ]]; then
+            export PATH=$PATH:/usr/local/cuda/bin
+        else
+            echo "build_plugin: error: $tool is not installed; the plugin needs CMake >= 3.20 and CUDA's nvcc" >&2
+            exit 2
+        fi
+    fi
+done
+
+options=("$@")
+given=$(printf '%s\n' "$@" | grep -c '^-DTensorRT_ROOT=' || true)
+if [[ $given == 0 && -z ${TensorRT_ROOT:-} ]]; then
+    found=$(find /usr/include /usr/local/tensorrt /usr/local/TensorRT /usr/src/tensorrt -maxdepth 3 \
+        -name NvInferRuntime.h -print -quit 2>/dev/null || true)
+    if [[ -z $found ]]; then
+        echo "build_plugin: no TensorRT_ROOT and no TensorRT headers on this system; using fetched ones" >&2
+        headers=$("$root/scripts/fetch_tensorrt_headers.sh")
+        options+=("-DTensorRT_ROOT=$headers")
+    fi
+fi
+
+mkdir -p "$build"
+exec 9>"$build/.lock"
+flock 9  # two builds in one folder would trip over each other
+
+cmake -S "$root/engines/plugin" -B "$build" "${options[@]}"
+cmake --build "$build" --parallel "${JOBS:-2}"
+echo "$build/libstrip_gate.so"
