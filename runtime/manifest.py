@@ -17,6 +17,9 @@ from .files import require_file, write_text
 SCHEMA = 1
 METADATA_KEY = "lgeu.manifest"
 
+# What a manifest says of a model that was trained on nothing.
+UNTRAINED = "nothing (random weights)"
+
 _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", list: "a list"}
 
 Gate = Literal["strip", "se", "none"]
@@ -112,7 +115,7 @@ class Manifest:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     precision: Precision = "fp32"
-    trained_on: str = "nothing (random weights)"
+    trained_on: str = UNTRAINED
     checkpoint_sha256: str | None = None
     opset: Mapping[str, int] = field(default_factory=dict)
     functions: Functions | None = None

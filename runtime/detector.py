@@ -1,0 +1,136 @@
+"""Finding people with a YOLOX detector in ONNX, as its authors export it."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .embedder import Device
+from .errors import DeviceError, InputError
+from .onnxruntime_session import first_line, open_session
+
+DEFAULT_SCORE = 0.3
+
+_STRIDES = (8, 16, 32)
+_PAD = 114
+_PERSON = 0
+_BEFORE_CLASSES = 5
+# YOLOX's own threshold.
+_LARGEST_OVERLAP = 0.45
+
+
+class YoloxDetector:
+    """Finds people in a frame.
+
+    Example:
+        boxes = YoloxDetector(Path("yolox_nano.onnx")).detect(frame)
+    """
+
+    def __init__(self, path: Path, *, score: float = DEFAULT_SCORE, device: Device = "auto") -> None:
+        """Open a detector.
+
+        Args:
+            path: YOLOX in ONNX: input 1 x 3 x H x W float32, BGR 0-255, letterboxed with 114; output
+                1 x anchors x (5 + classes), not decoded; class 0 is a person.
+            score: smallest objectness times class probability of a box, in (0, 1).
+            device: see `open_session`.
+
+        Raises:
+            InputError: the file is not such a detector, or `score` is out of range.
+            DeviceError: the device asked for cannot be used.
+        """
+        if not 0 < score < 1:
+            raise InputError(f"detector score is {score}; expected a number between 0 and 1")
+        self._session = open_session(path, device)
+        self._score = score
+        self._input = self._session.get_inputs()[0].name
+        self._height, self._width = _input_size(path, self._session)
+        self._centres, self._strides = _grid(self._height, self._width)
+        _check_output(path, self._session, len(self._strides))
+
+    def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Find people.
+
+        Args:
+            frame: H x W x 3 uint8, BGR.
+
+        Returns:
+            (N, 4) float32, x y w h in pixels of the frame, best first; edges may lie outside the frame.
+
+        Raises:
+            DeviceError: ONNX Runtime failed.
+        """
+        images, scale = letterbox(frame, self._height, self._width)
+        try:
+            (output,) = self._session.run(None, {self._input: images})
+        except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
+            raise DeviceError(f"the detector failed: {first_line(error)}") from error
+        return self._people(output[0], scale)
+
+    def _people(self, predictions: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+        scores = predictions[:, 4] * predictions[:, _BEFORE_CLASSES + _PERSON]
+        likely = scores > self._score
+        predictions, scores = predictions[likely], scores[likely]
+        centres = (predictions[:, :2] + self._centres[likely]) * self._strides[likely]
+        sizes = np.exp(predictions[:, 2:4]) * self._strides[likely]
+        boxes = np.concatenate([centres - sizes / 2, sizes], axis=1) / scale
+        kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._score, _LARGEST_OVERLAP)
+        return np.asarray(boxes[np.asarray(kept, np.int64)], np.float32)
+
+
+def letterbox(frame: NDArray[np.uint8], height: int, width: int) -> tuple[NDArray[np.float32], float]:
+    """Fit a frame into the top left of the detector's input, its aspect ratio kept and the rest grey.
+
+    Args:
+        frame: h x w x 3 uint8.
+        height: rows of the input.
+        width: columns of the input.
+
+    Returns:
+        1 x 3 x height x width float32 in 0..255, in the channel order of `frame`; and how many pixels of the input one
+        pixel of the frame became.
+    """
+    scale = min(height / frame.shape[0], width / frame.shape[1])
+    size = max(int(frame.shape[1] * scale), 1), max(int(frame.shape[0] * scale), 1)
+    canvas = np.full((height, width, 3), _PAD, np.float32)
+    canvas[: size[1], : size[0]] = cv2.resize(frame, size, interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(canvas.transpose(2, 0, 1))[np.newaxis], scale
+
+
+def _grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cell corners (A, 2), x y in cells, and strides (A, 1) in pixels, in the order of the detector's output."""
+    cells, strides = [], []
+    for stride in _STRIDES:
+        rows, columns = np.mgrid[: height // stride, : width // stride]
+        cells.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
+        strides.append(np.full((rows.size, 1), stride))
+    return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def _input_size(path: Path, session: Any) -> tuple[int, int]:
+    tensor = session.get_inputs()[0]
+    shape = tensor.shape
+    if len(shape) == 4 and shape[1] == 3 and tensor.type == "tensor(float)" and len(session.get_inputs()) == 1:
+        height, width = shape[2:]
+        if all(isinstance(size, int) and size % _STRIDES[-1] == 0 for size in (height, width)):
+            return height, width
+    raise InputError(
+        f"{path} is not a YOLOX detector: its first input is {tensor.name} {tensor.type} {shape}; expected one input "
+        f"tensor(float) [1, 3, H, W] with H and W multiples of {_STRIDES[-1]}"
+    )
+
+
+def _check_output(path: Path, session: Any, anchors: int) -> None:
+    shapes = [tensor.shape for tensor in session.get_outputs()]
+    if (
+        len(shapes) != 1
+        or len(shapes[0]) != 3
+        or shapes[0][1] not in (anchors, None)
+        or shapes[0][2] <= _BEFORE_CLASSES
+    ):
+        raise InputError(
+            f"{path} is not a YOLOX detector: its outputs have the shapes {shapes}; expected one, "
+            f"[1, {anchors}, 5 + classes]"
+        )

@@ -1,0 +1,98 @@
+"""The nearest known identity of an embedding."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .embeddings import DISTRACTOR, JUNK, UNKNOWN_PERSON, Embeddings
+from .errors import InputError
+
+# Rows compared at a time, so that memory does not grow with the number of queries.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Matches:
+    """The nearest gallery entry of each of N embeddings.
+
+    Attributes:
+        person_ids: (N,) int64.
+        scores: (N,) float32, cosine similarity in -1..1.
+        names: (N,) unicode, of the gallery entries.
+    """
+
+    person_ids: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    names: NDArray[np.str_]
+
+
+class Gallery:
+    """Embeddings of known people; exact search by cosine similarity."""
+
+    def __init__(self, embeddings: Embeddings, source: str) -> None:
+        """Keep the entries of `embeddings` that name somebody: junk and distractors are left out.
+
+        Args:
+            embeddings: G entries of D dimensions.
+            source: where they came from, for errors.
+
+        Raises:
+            InputError: a person is unknown, or nobody is left.
+        """
+        ids = embeddings.person_ids
+        if unknown := int(np.count_nonzero(ids == UNKNOWN_PERSON)):
+            raise InputError(
+                f"gallery {source} has {unknown} of {len(ids)} entries with person {UNKNOWN_PERSON} (unknown); "
+                "expected embeddings of people whose identity is known"
+            )
+        known = ~np.isin(ids, (JUNK, DISTRACTOR))
+        if not known.any():
+            raise InputError(f"gallery {source} names nobody: it has {len(ids)} entries, all junk or distractors")
+        self._source = source
+        self._ids = ids[known]
+        self._names = embeddings.names[known]
+        self._features = _normalised(embeddings.features[known])
+
+    @classmethod
+    def load(cls, path: Path) -> "Gallery":
+        """Read an embeddings file.
+
+        Raises:
+            InputError: it is not one, or not one of known people.
+        """
+        return cls(Embeddings.load(path), str(path))
+
+    def check_size(self, size: int) -> None:
+        """Refuse embeddings of `size` dimensions where the gallery's have others.
+
+        Raises:
+            InputError: they differ.
+        """
+        if size != self._features.shape[1]:
+            raise InputError(
+                f"gallery {self._source} holds embeddings of size {self._features.shape[1]}, and the model gives "
+                f"{size}; make the gallery with the same model"
+            )
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        """The gallery entry with the largest cosine similarity to each of (N, D) `features`.
+
+        Raises:
+            InputError: D is not the gallery's.
+        """
+        self.check_size(features.shape[1])
+        rows = np.empty(len(features), np.int64)
+        scores = np.empty(len(features), np.float32)
+        for start in range(0, len(features), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            similarity = _normalised(features[chunk]) @ self._features.T
+            rows[chunk] = similarity.argmax(axis=1)
+            scores[chunk] = similarity.max(axis=1)
+        return Matches(self._ids[rows], scores, self._names[rows])
+
+
+def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)

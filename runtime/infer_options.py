@@ -1,0 +1,128 @@
+"""What `infer` is asked to do: the options, what they refuse, and how they are written on a command line."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from .detector import DEFAULT_SCORE
+from .embedder import Device
+from .errors import InputError
+from .images import is_image_name
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to embed, with what, and where to; options that contradict one another are refused.
+
+    Attributes:
+        source: a video, a folder of crops (images of one person each), or one such image.
+        model: an .onnx or .engine file.
+        out: folder for the results.
+        boxes: MOT file with the people of a video.
+        frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
+        detector: YOLOX in ONNX that finds the people of a video.
+        score: smallest score of a detection; None is the detector's default.
+        gallery: embeddings of known people, to name the nearest of.
+        annotate: also write the video with boxes and labels.
+        device: of the model and the detector.
+        batch_size: crops per call of the model; None is the model's choice.
+        plugin: StripGate library of an engine; None searches for it.
+
+    Raises:
+        InputError: there is no such source, or an option does not go with it or with another one.
+    """
+
+    source: Path
+    model: Path
+    out: Path
+    boxes: Path | None = None
+    frame_offset: int | None = None
+    detector: Path | None = None
+    score: float | None = None
+    gallery: Path | None = None
+    annotate: bool = False
+    device: Device = "auto"
+    batch_size: int | None = None
+    plugin: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.source.exists():
+            raise InputError(f"{self.source} does not exist; expected a video, a folder of crops or an image")
+        for problem, remedy in self._contradictions():
+            raise InputError(f"{problem}; {remedy}")
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the source is a file that is not an image by its name."""
+        return not self.source.is_dir() and not is_image_name(self.source.name)
+
+    def _contradictions(self) -> list[tuple[str, str]]:
+        people = [name for name in ("boxes", "detector") if getattr(self, name) is not None]
+        video_only = [f"--{name}" for name in (*people, *(["annotate"] if self.annotate else []))]
+        checks = (
+            (
+                self.is_video and len(people) != 1,
+                f"{self.source} is a video, given with {' and '.join(f'--{name}' for name in people) or 'no boxes'}",
+                "say where its people are with either --boxes FILE or --detector yolox.onnx",
+            ),
+            (
+                not self.is_video and bool(video_only),
+                f"{' and '.join(video_only)} given with {self.source}",
+                "they go with a video only; a folder or image holds crops of people already",
+            ),
+            (self.frame_offset is not None and self.boxes is None, "--frame-offset given", "it goes with --boxes only"),
+            (self.score is not None and self.detector is None, "--score given", "it goes with --detector only"),
+            (
+                self.plugin is not None and self.model.suffix == ".onnx",
+                f"--plugin given with {self.model}",
+                "an engine takes a plugin; in an .onnx file StripGate has a function body",
+            ),
+            (self.out.exists() and not self.out.is_dir(), f"--out {self.out} is a file", "name a folder"),
+        )
+        return [(problem, remedy) for found, problem, remedy in checks if found]
+
+
+def parse_options(arguments: Sequence[str] | None) -> Options:
+    """Options from a command line; None takes the program's own.
+
+    Raises:
+        InputError: an argument is missing, unknown or malformed, or options contradict one another.
+    """
+    return Options(**vars(_parser().parse_args(arguments)))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse itself would print its usage around the message and end the process.
+        raise InputError(f"{message}; see --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="infer",
+        description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz.",
+        epilog="DIR/annotated.mp4 shows people: keep it no longer than needed.",
+    )
+    add = parser.add_argument
+    add("source", type=Path, metavar="SOURCE", help="a video, a folder of crops (one person each), or one such image")
+    add("--model", type=Path, required=True, help="an .onnx file, or an .engine with its manifest beside it")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--boxes", type=Path, metavar="FILE", help="where the people of a video are: MOT lines, confidence 0 ignored")
+    add("--frame-offset", type=int, metavar="N", help="0-based video frame = frame in the boxes file + N (default -1)")
+    add("--detector", type=Path, metavar="YOLOX", help="find the people of a video with this YOLOX .onnx file")
+    add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
+    add(
+        "--gallery",
+        type=Path,
+        metavar="NPZ",
+        help="embeddings of known people: also write matches.csv, the nearest ones",
+    )
+    add("--annotate", action="store_true", help="also write annotated.mp4, the video with boxes, tracks and identities")
+    add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: %(default)s)")
+    add(
+        "--batch-size", type=int, metavar="N", help="crops per call of the model (default: the largest it takes, or 32)"
+    )
+    add("--plugin", type=Path, metavar="LIB", help="an engine's StripGate library (default: beside it, then as built)")
+    return parser

@@ -1,0 +1,118 @@
+"""Small models and videos for the runtime's tests."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from runtime.manifest import METADATA_KEY, Manifest
+
+HEIGHT, WIDTH, SIZE = 16, 8, 6
+OPSET = 18
+
+
+@pytest.fixture(scope="session")
+def manifest() -> Manifest:
+    """Of the tiny model."""
+    return Manifest(
+        backbone="none",
+        embedding_size=SIZE,
+        gate="none",
+        strips=1,
+        reduction=0,
+        height=HEIGHT,
+        width=WIDTH,
+        mean=(0.5, 0.4, 0.3),
+        std=(0.2, 0.25, 0.3),
+        opset={"": OPSET},
+    )
+
+
+@pytest.fixture(scope="session")
+def weights() -> NDArray[np.float32]:
+    """(H * W * 3, D): what the tiny model multiplies its normalised pixels with."""
+    return np.random.default_rng(0).normal(size=(HEIGHT * WIDTH * 3, SIZE)).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tiny_graph(manifest: Manifest, weights: NDArray[np.float32]) -> onnx.ModelProto:
+    """uint8 N x 16 x 8 x 3 to L2-normalised N x 6: every pixel of every channel matters."""
+    constants = {
+        "scale": np.float32(255),
+        "mean": np.array(manifest.mean, np.float32),
+        "std": np.array(manifest.std, np.float32),
+        "flat": np.array([-1, HEIGHT * WIDTH * 3], np.int64),
+        "weights": weights,
+        "axes": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["pixels", "scale"], ["unit"]),
+        helper.make_node("Sub", ["unit", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "std"], ["normalised"]),
+        helper.make_node("Reshape", ["normalised", "flat"], ["rows"]),
+        helper.make_node("MatMul", ["rows", "weights"], ["descriptors"]),
+        helper.make_node("ReduceL2", ["descriptors", "axes"], ["lengths"], keepdims=1),
+        helper.make_node("Div", ["descriptors", "lengths"], ["embeddings"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["N", SIZE])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: manifest.to_json()})
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_graph: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as a file."""
+    path = tmp_path_factory.mktemp("model") / "tiny.onnx"
+    onnx.save(tiny_graph, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def oracle(
+    manifest: Manifest, weights: NDArray[np.float32]
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
+    """What the tiny model gives for N x H x W x 3 uint8 RGB, in float64."""
+
+    def embed(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        pixels = (images.astype(np.float64) / 255 - manifest.mean) / manifest.std
+        descriptors = pixels.reshape(len(images), -1) @ weights.astype(np.float64)
+        return descriptors / np.linalg.norm(descriptors, axis=1, keepdims=True)
+
+    return embed
+
+
+@pytest.fixture(scope="session")
+def crops() -> list[NDArray[np.uint8]]:
+    """Eleven noise crops of eleven sizes."""
+    generator = np.random.default_rng(1)
+    return [generator.integers(0, 256, (20 + 5 * i, 9 + 2 * i, 3), np.uint8) for i in range(11)]
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a video whose frame k is a grey ramp shifted by k."""
+
+    def make(frames: int = 12, width: int = 64, height: int = 48, name: str = "video.avi") -> Path:
+        path = tmp_path / name
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (width, height))
+        assert writer.isOpened()
+        for index in range(frames):
+            row = (np.arange(width) * 3 + index * 10) % 256
+            writer.write(np.repeat(np.broadcast_to(row, (height, width))[..., None], 3, axis=2).astype(np.uint8))
+        writer.release()
+        return path
+
+    return make
