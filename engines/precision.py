@@ -58,6 +58,15 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     return set_functions(result, manifest.functions or "keep")
 
 
+def float32_nodes(graph: onnx.GraphProto) -> set[int]:
+    """Indices of the nodes that the cast leaves in float32: the pixels' normalisation and the L2 norm.
+
+    Raises:
+        InputError: the graph has no tensor "descriptor", by which the L2 norm is found.
+    """
+    return _pixel_nodes(graph) | _tail_nodes(graph)
+
+
 class _Cast:
     """One walk over a graph in its order of execution, which writes the cast graph in its place."""
 
@@ -74,7 +83,7 @@ class _Cast:
 
     def run(self) -> None:
         """Cast the graph in place."""
-        single = _pixel_nodes(self.graph) | _tail_nodes(self.graph)
+        single = float32_nodes(self.graph)
         for index, original in enumerate(self.graph.node):
             node = onnx.NodeProto.FromString(original.SerializeToString())
             half = index not in single

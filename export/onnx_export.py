@@ -1,0 +1,98 @@
+"""`lgeu export`: a checkpoint to `model.onnx` and `model.fp16.onnx`, checked before they are written."""
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from engines.precision import to_fp16
+from runtime.errors import InputError
+from runtime.files import atomic_path, sha256
+from runtime.manifest import UNTRAINED, Manifest
+from runtime.preprocess import preprocess_batch
+from runtime.progress import progress
+from train.checkpoint import load_checkpoint
+from train.embedder import TorchBackend
+
+from .checks import BATCHES, BatchCheck, compare, largest_activation
+from .convert import convert
+from .report import FP16_MIN_COSINE, FP16_MIN_COSINE_UNTRAINED, ExportReport, check_fp16, check_fp32
+
+
+def export_checkpoint(
+    checkpoint: Path, out: Path, crops: Iterable[NDArray[np.uint8]] | None = None, *, fp16: bool = True
+) -> ExportReport:
+    """Export a checkpoint to ONNX.
+
+    Both files take `images` (N x H x W x 3 uint8 RGB, any N) and give `embeddings` (N x D float32, L2-normalised), and
+    hold the manifest, the StripGate node and its function body. They are written together, after both have passed:
+    ONNX's checker; fp32 within 1e-5 of torch in every element; fp16 at a cosine to torch of at least .999 (.99 where
+    the weights are random); each with ONNX Runtime on the CPU at batches 1, 7 and 32; and no activation beyond fp16's
+    largest number.
+
+    Args:
+        checkpoint: a `checkpoint.pt`.
+        out: folder for `model.onnx` and `model.fp16.onnx`; made if need be.
+        crops: real crops to check on, h x w x 3 uint8 BGR, any sizes; None takes 32 images of random noise, on which
+            activations say little about those on real images.
+        fp16: whether to write `model.fp16.onnx`, too.
+
+    Raises:
+        InputError: no such checkpoint, no crops, a weight that fp16 cannot hold, or `out` cannot be written to.
+        ManifestError: the checkpoint's manifest is not valid.
+        CheckFailedError: a file disagrees with torch, or fp16 overflows; nothing was written.
+    """
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder for model.onnx and model.fp16.onnx")
+    source = load_checkpoint(Path(checkpoint))
+    images, described = _images(crops, source.manifest)
+    reference = TorchBackend(source.model, source.manifest, torch.device("cpu")).run
+    min_cosine = FP16_MIN_COSINE_UNTRAINED if source.manifest.trained_on == UNTRAINED else FP16_MIN_COSINE
+    files: dict[Path, onnx.ModelProto] = {}
+    fp16_checks: tuple[BatchCheck, ...] = ()
+    with progress(range(4), "exporting", unit="step") as bar:
+        model = files[out / "model.onnx"] = convert(source, sha256(Path(checkpoint)))
+        bar.update()
+        fp32_checks = compare(model, reference, images)
+        check_fp32(fp32_checks)
+        bar.update()
+        activation = largest_activation(model, images)
+        bar.update()
+        if fp16:
+            half = files[out / "model.fp16.onnx"] = to_fp16(model)
+            fp16_checks = compare(half, reference, images)
+            check_fp16(fp16_checks, min_cosine, activation)
+        bar.update()
+    _save_together(files)
+    return ExportReport(
+        fp32=out / "model.onnx",
+        fp16=out / "model.fp16.onnx" if fp16 else None,
+        images=described,
+        fp32_checks=fp32_checks,
+        fp16_checks=fp16_checks,
+        min_cosine=min_cosine,
+        activation=activation,
+    )
+
+
+def _images(crops: Iterable[NDArray[np.uint8]] | None, manifest: Manifest) -> tuple[NDArray[np.uint8], str]:
+    if crops is None:
+        count = max(BATCHES)
+        noise = np.random.default_rng(0).integers(0, 256, (count, manifest.height, manifest.width, 3), np.uint8)
+        return noise, f"{count} images of random noise; give crops for figures that mean something"
+    images = preprocess_batch(list(crops), manifest.height, manifest.width, "BGR")
+    if not len(images):
+        raise InputError("no crops were given to check on; give at least one, or none at all for random noise")
+    return images, f"{len(images)} given crops"
+
+
+def _save_together(files: dict[Path, onnx.ModelProto]) -> None:
+    """Write several files so that they appear together: all are complete before the first takes its place."""
+    with ExitStack() as stack:
+        for path, model in files.items():
+            stack.enter_context(atomic_path(path)).write_bytes(model.SerializeToString(deterministic=True))
