@@ -1,6 +1,5 @@
 """A small network with everything that our ONNX files have, made without torch."""
 
-import dataclasses
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from engines.graph import save_model, set_functions, write_manifest
@@ -24,6 +25,24 @@ CHANNELS = 16
 def make_model() -> MakeModel:
     """Makes an fp32 `ModelProto` with manifest and function body: see `tiny_model`."""
     return tiny_model
+
+
+@pytest.fixture(scope="session")
+def images() -> NDArray[np.uint8]:
+    """Five inputs of the tiny network."""
+    return np.random.default_rng(1).integers(0, 256, (5, 64, 32, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def run_onnx() -> Callable[[onnx.ModelProto, NDArray[np.uint8]], NDArray[np.float32]]:
+    """Runs a model with ONNX Runtime on the CPU."""
+
+    def run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        result: NDArray[np.float32] = session.run(["embeddings"], {"images": images})[0]
+        return result
+
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -109,16 +128,6 @@ def tiny_model(
     )
     write_manifest(model, manifest)
     return set_functions(model, "keep")
-
-
-def with_manifest(model: onnx.ModelProto, **changes: object) -> onnx.ModelProto:
-    """A copy whose manifest differs."""
-    from engines.graph import read_manifest
-
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    write_manifest(result, dataclasses.replace(read_manifest(model), **changes))  # type: ignore[arg-type]
-    return result
 
 
 def _initialiser(name: str, value: np.ndarray) -> TensorProto:
