@@ -1,9 +1,8 @@
 """Embeddings on disk: one `.npz`, the same for images and for video."""
 
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,20 +78,24 @@ class Embeddings:
         Raises:
             InputError: the file is missing, truncated, holds pickles, or lacks a required array.
         """
-        require_file(path, "embeddings file")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                if not isinstance(archive, np.lib.npyio.NpzFile):
-                    raise InputError(f"{path} holds a single array; expected an .npz with {', '.join(_REQUIRED)}")
-                arrays = {name: archive[name] for name in (*_REQUIRED, *_FROM_VIDEO) if name in archive.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            raise InputError(f"{path} is not a readable .npz without pickles ({error}); write it again") from error
+        arrays = _read_arrays(require_file(path, "embeddings file"))
         if missing := [name for name in _REQUIRED if name not in arrays]:
             raise InputError(f"{path} has no array {missing[0]!r}; expected {', '.join(_REQUIRED)}")
         try:
             return cls(**arrays)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def _read_arrays(path: Path) -> dict[str, Any]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.lib.npyio.NpzFile):
+            with archive:
+                return {name: archive[name] for name in (*_REQUIRED, *_FROM_VIDEO) if name in archive.files}
+    except Exception as error:  # damaged content reaches NumPy's header parser, which raises whatever it stumbles over
+        raise InputError(f"{path} is not a readable .npz without pickles ({error}); write it again") from error
+    raise InputError(f"{path} holds a single array; expected an .npz with {', '.join(_REQUIRED)}")
 
 
 def _check(name: str, array: NDArray[np.generic], kind: str, dimensions: int) -> None:

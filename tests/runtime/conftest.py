@@ -9,6 +9,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
 from runtime.manifest import METADATA_KEY, Manifest
 
 HEIGHT, WIDTH, SIZE = 16, 8, 6
@@ -81,9 +82,7 @@ def tiny_model(tiny_graph: onnx.ModelProto, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="session")
-def oracle(
-    manifest: Manifest, weights: NDArray[np.float32]
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
+def oracle(manifest: Manifest, weights: NDArray[np.float32]) -> Callable[[NDArray[np.uint8]], NDArray[np.float64]]:
     """What the tiny model gives for N x H x W x 3 uint8 RGB, in float64."""
 
     def embed(images: NDArray[np.uint8]) -> NDArray[np.float64]:

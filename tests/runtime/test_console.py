@@ -1,0 +1,39 @@
+"""What a command line makes of how its work ended."""
+
+import pytest
+
+from runtime.console import run_command
+from runtime.errors import CheckFailedError, InputError, LgeuError
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(InputError("two\nlines"), 2), (CheckFailedError("off"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_exit_statuses(error: BaseException, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("lgeu", lambda: raising(error)) == status
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("lgeu: ")
+
+
+def test_success_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("lgeu", lambda: None) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_traceback_comes_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LgeuError):
+        run_command("lgeu", lambda: raising(InputError("x")), show_traceback=True)
+    monkeypatch.setenv("LGEU_TRACEBACK", "1")
+    with pytest.raises(LgeuError):
+        run_command("lgeu", lambda: raising(InputError("x")))
+
+
+def test_a_bug_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        run_command("lgeu", lambda: raising(ZeroDivisionError()))

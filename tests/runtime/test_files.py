@@ -1,0 +1,92 @@
+"""Atomic writing, and refusing what is not a file."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import InputError
+from runtime.files import atomic_path, require_file, sha256, write_bytes, write_json, write_text
+
+
+def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "a.json"
+    write_json(path, {"rank1": 0.5})
+    write_json(path, {"rank1": 0.25})
+    assert path.read_text() == '{\n  "rank1": 0.25\n}\n'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def write() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("ne")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        write()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_target_is_untouched_until_the_block_ends_and_the_suffix_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    write_bytes(path, b"old")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".mp4")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+def test_the_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "ours", "")
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot write"):
+        write_text(tmp_path / "file" / "a.txt", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_our_error(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_path(tmp_path / "a") as temporary:
+            temporary.unlink()
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("x" * 100_000)
+
+    with pytest.raises(InputError, match="No space left"):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256(tmp_path: Path) -> None:
+    content = os.urandom((1 << 20) + 17)
+    write_bytes(tmp_path / "a", content)
+    assert sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_require_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "full").write_text("x")
+    assert require_file(tmp_path / "full", "model") == tmp_path / "full"
+    with pytest.raises(InputError, match=r"model .*none does not exist"):
+        require_file(tmp_path / "none", "model")
+    with pytest.raises(InputError, match="is a folder"):
+        require_file(tmp_path, "model")
+    with pytest.raises(InputError, match="is empty"):
+        require_file(tmp_path / "empty", "model")

@@ -1,0 +1,124 @@
+"""The manifest: round trips, and what it refuses."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.errors import ManifestError
+from runtime.manifest import (
+    BatchProfile,
+    EngineManifest,
+    Manifest,
+    manifest_path,
+    read_engine_manifest,
+    write_engine_manifest,
+)
+
+ENGINE = EngineManifest("tensorrt", "10.3.0.26", "SM86", BatchProfile(1, 32, 64), "a" * 64, "b" * 64, "c" * 64)
+
+
+@pytest.fixture
+def full(manifest: Manifest) -> Manifest:
+    """A manifest with every field set to something other than its default."""
+    return dataclasses.replace(
+        manifest,
+        gate="strip",
+        strips=4,
+        reduction=16,
+        precision="fp16",
+        trained_on="Märket",
+        checkpoint_sha256="d" * 64,
+        opset={"": 18, "lgeu": 1},
+        functions="keep",
+        tools={"torch": "2.9.0"},
+        engine=ENGINE,
+    )
+
+
+def test_round_trip(manifest: Manifest, full: Manifest) -> None:
+    assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    assert Manifest.from_json(full.to_json(), "here") == full
+
+
+def test_round_trip_beside_an_engine(full: Manifest, tmp_path: Path) -> None:
+    engine = tmp_path / "model.fp16.engine"
+    write_engine_manifest(engine, full)
+    assert manifest_path(engine) == tmp_path / "model.fp16.engine.json"
+    assert read_engine_manifest(engine) == full
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 2}, "has schema 2; this version reads schema 1"),
+        ({"colour": "RGB"}, "unknown field 'colour'"),
+        ({"backbone": None}, "backbone is None; expected a text"),
+        ({"embedding_size": 6.0}, "embedding_size is 6.0; expected a whole number"),
+        ({"embedding_size": True}, "embedding_size is True; expected a whole number"),
+        ({"embedding_size": 0}, "embedding_size is 0; expected at least 1"),
+        ({"gate": "strips"}, "gate is 'strips'; expected 'strip' or 'se' or 'none'"),
+        ({"gate": "se"}, "gate 'se' with 4 strips"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"colour_order": "BGR"}, "colour_order is 'BGR'; expected 'RGB'"),
+        ({"functions": "gone"}, "functions is 'gone'"),
+        ({"mean": [0.5, 0.5]}, "expected three finite numbers"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "expected three finite numbers"),
+        ({"mean": 0.5}, "mean is 0.5; expected a list"),
+        ({"std": [0.2, 0.0, 0.2]}, "every channel must be positive"),
+        ({"opset": {"": "18"}}, "opset of '' is '18'; expected a whole number"),
+        ({"tools": ["torch"]}, r"tools is \['torch'\]; expected an object"),
+        ({"engine": []}, "engine is .*; expected an object"),
+        ({"engine": {}}, "field 'flavour' is missing"),
+    ],
+)
+def test_refusals(full: Manifest, change: dict[str, Any], message: str) -> None:
+    text = json.dumps(json.loads(full.to_json()) | change)
+    with pytest.raises(ManifestError, match=message) as caught:
+        Manifest.from_json(text, "model.onnx")
+    assert "model.onnx" in str(caught.value)
+
+
+def test_a_missing_field_is_named(full: Manifest) -> None:
+    data = json.loads(full.to_json())
+    del data["mean"]
+    with pytest.raises(ManifestError, match="field 'mean' is missing"):
+        Manifest.from_json(json.dumps(data), "model.onnx")
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "is a JSON list; expected an object")])
+def test_what_is_not_an_object(text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        Manifest.from_json(text, "model.onnx")
+
+
+def test_an_engine_without_its_manifest(manifest: Manifest, tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    with pytest.raises(ManifestError, match=r"has no manifest model\.engine\.json beside it; build it"):
+        read_engine_manifest(engine)
+    write_engine_manifest(engine, manifest)
+    with pytest.raises(ManifestError, match="describes no engine"):
+        read_engine_manifest(engine)
+    manifest_path(engine).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="is not a text file"):
+        read_engine_manifest(engine)
+
+
+def test_batch_profile() -> None:
+    assert BatchProfile.parse("1:32:64") == BatchProfile(1, 32, 64)
+    assert str(BatchProfile(1, 32, 64)) == "1:32:64"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1:2", "1:2:3:4", "0:1:2", "2:1:3", "1:3:2", "a:b:c", "1:-2:3", "1: 2:3", "²:3:4"]
+)
+def test_batch_profiles_that_are_none(text: str) -> None:
+    with pytest.raises(ManifestError, match="batch profile"):
+        BatchProfile.parse(text)
+
+
+@pytest.mark.parametrize(("gate", "has"), [("strip", True), ("se", True), ("none", False)])
+def test_which_gates_have_the_operator(manifest: Manifest, gate: Any, has: bool) -> None:
+    assert dataclasses.replace(manifest, gate=gate).has_strip_gate is has
