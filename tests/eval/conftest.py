@@ -109,3 +109,19 @@ def make_embedder() -> Callable[..., Embedder]:
         return Embedder(ColourMeans(**settings), batch_size)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight persons in their own colours, three cameras, two images each, with noise; no test half."""
+    folder = tmp_path_factory.mktemp("data") / "crowd"
+    random = np.random.default_rng(5)
+    for person in range(1, 9):
+        clothing = random.integers(0, 256, (6, 3, 3))
+        for camera in (1, 2, 3):
+            for frame in (1, 2):
+                noisy = np.clip(clothing + random.normal(0, 60, clothing.shape), 0, 255).astype(np.uint8)
+                path = folder / "bounding_box_train" / f"{person:04d}_c{camera}s1_{frame:06d}_00.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), cv2.resize(noisy, (12, 24), interpolation=cv2.INTER_NEAREST))
+    return folder

@@ -1,0 +1,73 @@
+"""The parity report on disk: `report.json` for programs, `report.html` for people."""
+
+import base64
+from pathlib import Path
+
+from runtime.dependencies import require
+from runtime.files import write_json, write_text
+
+from .plots import cmc_plot, gap_plot
+from .stages import ParityReport
+
+_TEMPLATE = "report.html.j2"
+
+
+def write_report(report: ParityReport, out: Path) -> Path:
+    """Write `report.json` and a self-contained `report.html`, which holds plots and no pictures of people.
+
+    Args:
+        report: what to write.
+        out: the folder; made where it does not exist.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        InputError: the folder cannot be written to.
+        MissingDependencyError: jinja2 or matplotlib is not installed.
+    """
+    out = Path(out)
+    html = render_html(report)
+    write_json(out / "report.json", report.to_json())
+    write_text(out / "report.html", html)
+    return out / "report.html"
+
+
+def render_html(report: ParityReport) -> str:
+    """The report as one HTML document; every text from outside is escaped."""
+    jinja2 = require("jinja2", purpose="the report", install="pip install 'lgeu-reid[report]'")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eval", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, points=_points, scientific=_scientific)
+    html: str = environment.get_template(_TEMPLATE).render(
+        report=report,
+        plots=[
+            ("CMC curves of all stages before and after re-ranking", _data_uri(cmc_plot(report))),
+            ("Histogram of the distance of each stage's embeddings to the reference's", _data_uri(gap_plot(report))),
+        ],
+    )
+    return html
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else f"{100 * fraction:.2f}"
+
+
+def _points(fraction: float | None) -> str:
+    if fraction is None:
+        return "–"
+    # -0.0000 and +0.0000 say that something differs, where it does.
+    return "0" if fraction == 0 else f"{100 * fraction:+.4f}"
+
+
+def _scientific(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1e}"

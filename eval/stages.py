@@ -1,0 +1,141 @@
+"""What a parity report holds. Figures are fractions in 0..1."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.manifest import Precision
+
+from .agreement import Agreement
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a candidate may be from the reference.
+
+    Attributes:
+        mAP_points: largest difference of mAP before re-ranking, in hundredths.
+        min_cosine: smallest cosine similarity of any embedding with the reference's.
+    """
+
+    mAP_points: float  # noqa: N815 (the field's own name)
+    min_cosine: float
+
+
+# For a trained model; an untrained network is noisier.
+TOLERANCES: Mapping[Precision, Tolerance] = {"fp32": Tolerance(0.01, 0.99999), "fp16": Tolerance(0.2, 0.999)}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Results on the data set, as fractions; see `eval.metrics.Metrics`. `cmc` is for ranks 1 to 50."""
+
+    rank1: float
+    rank5: float
+    rank10: float
+    mAP: float  # noqa: N815
+    mINP: float  # noqa: N815
+    cmc: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Between a candidate's results and the reference's: candidate minus reference, as fractions.
+
+    `rank1_agreement` is the share of queries for which both find the same gallery image first.
+    """
+
+    rank1_agreement: float
+    rank1: float
+    rank5: float
+    rank10: float
+    mAP: float  # noqa: N815
+    mINP: float  # noqa: N815
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Of a candidate with the reference; the differences are None where the candidate could not be evaluated."""
+
+    agreement: Agreement | None
+    difference: Difference | None
+    reranked_difference: Difference | None
+    tolerance: Tolerance
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model that ran.
+
+    Attributes:
+        name: e.g. the file's.
+        runs_on: what ran it.
+        precision: from its manifest.
+        trained_on: likewise; None for exported embeddings.
+        batch_size: images a batch; None for exported embeddings.
+        milliseconds_per_image: median over batches, resizing included; None for exported embeddings.
+        figures: by cosine distance; None where an embedding is not finite.
+        reranked: after re-ranking; likewise.
+        comparison: with the reference; None for the reference itself.
+    """
+
+    name: str
+    runs_on: str
+    precision: Precision
+    trained_on: str | None = None
+    batch_size: int | None = None
+    milliseconds_per_image: float | None = None
+    figures: Figures | None = None
+    reranked: Figures | None = None
+    comparison: Comparison | None = None
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A candidate that could not run here, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Everything that the report says, ready for JSON.
+
+    Attributes:
+        created: date and time, UTC.
+        data: the data set's name, its counts, and whether it is synthetic.
+        reranking: its settings.
+        machine: where it ran.
+        versions: of the packages.
+        reference: what counts as right.
+        stages: the candidates that ran.
+        not_run: those that could not.
+    """
+
+    created: str
+    data: Mapping[str, Any]
+    reranking: Mapping[str, Any]
+    machine: Mapping[str, str]
+    versions: Mapping[str, str]
+    reference: Stage
+    stages: tuple[Stage, ...]
+    not_run: tuple[NotRun, ...]
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """One line for each tolerance that is exceeded; empty where all that ran agrees."""
+        return tuple(
+            f"{stage.name}: {failure}"
+            for stage in self.stages
+            if stage.comparison
+            for failure in stage.comparison.failures
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON's types; figures are fractions in 0..1."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self), "failures": list(self.failures)}

@@ -1,0 +1,272 @@
+"""The parity report: what agrees, what differs and by how much, what could not run."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from eval.agreement import GAP_EDGES, agreement
+from eval.datasets import ReidDataset, open_dataset
+from eval.embedding import embed_images
+from eval.evaluation import evaluate_reranked
+from eval.metrics import evaluate
+from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare
+from eval.report import render_html, write_report
+from eval.reranking import Reranking
+from runtime.embedder import Embedder
+from runtime.embeddings import Embeddings
+from runtime.errors import DeviceError, InputError
+
+MakeEmbedder = Callable[..., Embedder]
+
+
+@pytest.fixture
+def dataset(crowd: Path) -> ReidDataset:
+    return open_dataset(crowd, "person%2")
+
+
+@pytest.fixture
+def reference(make_embedder: MakeEmbedder) -> Candidate:
+    return Candidate("checkpoint.pt", make_embedder)
+
+
+class Broken:
+    """A backend that answers with one NaN, or not at all."""
+
+    def __init__(self, embedder: Embedder, *, fails: bool) -> None:
+        self._inner = embedder.backend
+        self._fails = fails
+        self.name, self.manifest, self.max_batch = "broken", self._inner.manifest, None
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self._fails:
+            raise DeviceError("the device fell off")
+        features = self._inner.run(images)
+        features[0, 0] = np.nan
+        return features
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def embed_halves(embedder: Embedder, dataset: ReidDataset) -> tuple[Embeddings, Embeddings]:
+    return embed_images(embedder, dataset, dataset.query), embed_images(embedder, dataset, dataset.gallery)
+
+
+def test_the_same_model_agrees_exactly(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
+    report = compare(reference, [Candidate("same.onnx", make_embedder)], dataset)
+    (stage,) = report.stages
+    assert stage.comparison is not None
+    assert stage.comparison.agreement is not None
+    assert stage.comparison.difference is not None
+    assert report.failures == ()
+    assert stage.comparison.agreement.max_abs_difference == 0
+    assert stage.comparison.agreement.min_cosine == pytest.approx(1, abs=1e-12)
+    assert stage.comparison.difference.rank1_agreement == 1
+    assert stage.comparison.difference.mAP == 0
+    assert stage.figures == report.reference.figures
+    assert sum(stage.comparison.agreement.cosine_gaps) == len(dataset.query) + len(dataset.gallery)
+
+
+def test_a_coarser_model_differs_by_what_its_own_evaluation_says(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder
+) -> None:
+    reranking = Reranking(k1=4, k2=2)
+    coarse = Candidate("coarse.onnx", lambda: make_embedder(rounding=120.0))
+    (stage,) = compare(reference, [coarse], dataset, reranking).stages
+    halves = [embed_halves(embedder, dataset) for embedder in (make_embedder(), make_embedder(rounding=120.0))]
+    (before, after), (reranked_before, reranked_after) = (
+        [evaluate(*half) for half in halves],
+        [evaluate_reranked(*half, reranking) for half in halves],
+    )
+    comparison = stage.comparison
+    assert comparison is not None
+    assert comparison.agreement is not None
+    assert comparison.difference is not None
+    assert comparison.reranked_difference is not None
+    assert comparison.difference.mAP == pytest.approx(after.mAP - before.mAP)
+    assert comparison.difference.mAP != 0
+    assert comparison.reranked_difference.mAP == pytest.approx(reranked_after.mAP - reranked_before.mAP)
+    assert comparison.difference.rank1_agreement == np.mean(before.per_query.nearest == after.per_query.nearest) < 1
+    left, right = (np.concatenate([half[0].features, half[1].features]) for half in halves)
+    assert comparison.agreement.min_cosine == pytest.approx((left * right).sum(axis=1).min(), abs=1e-6)
+    assert comparison.agreement.mean_cosine == pytest.approx((left * right).sum(axis=1).mean(), abs=1e-6)
+    assert comparison.agreement.max_abs_difference == pytest.approx(np.abs(left - right).max())
+    assert len(comparison.failures) == 2
+
+
+def test_tolerances_go_by_precision(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
+    candidates = [
+        Candidate(precision, lambda precision=precision: make_embedder(rounding=4.0, precision=precision))  # type: ignore[misc]
+        for precision in ("fp32", "fp16")
+    ]
+    strict, loose = Tolerance(100, 0.999999), Tolerance(100, 0.9)
+    report = compare(reference, candidates, dataset, tolerances={"fp32": strict, "fp16": loose})
+    assert [len(stage.comparison.failures) for stage in report.stages if stage.comparison] == [1, 0]
+    assert report.failures[0].startswith("fp32: smallest cosine")
+    by_map = compare(
+        reference,
+        [Candidate("coarse", lambda: make_embedder(rounding=120.0))],
+        dataset,
+        tolerances={"fp32": Tolerance(0.001, -1)},
+    )
+    assert len(by_map.failures) == 1
+    assert "mAP differs by" in by_map.failures[0]
+
+
+def test_nan_is_counted_and_fails(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
+    broken = Candidate("nan.onnx", lambda: Embedder(Broken(make_embedder(), fails=False), batch_size=10))
+    report = compare(reference, [broken], dataset)
+    (stage,) = report.stages
+    images = len(dataset.query) + len(dataset.gallery)
+    assert stage.comparison is not None
+    assert stage.comparison.agreement is not None
+    assert stage.comparison.agreement.non_finite == -(-images // 10)
+    assert stage.figures is stage.reranked is stage.comparison.difference is None
+    assert report.failures == (f"nan.onnx: {-(-images // 10)} embeddings hold NaN or infinity",)
+    json.dumps(report.to_json(), allow_nan=False)
+    with pytest.raises(InputError, match=r"reference nan\.onnx gives embeddings with NaN"):
+        compare(broken, [reference], dataset)
+
+
+def test_what_cannot_be_opened_or_run_is_listed_and_is_no_failure(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder
+) -> None:
+    def no_gpu() -> Embedder:
+        raise DeviceError("no GPU was found;\nuse a machine with one")
+
+    report = compare(
+        reference,
+        [
+            Candidate("model.engine", no_gpu),
+            Candidate("fails.onnx", lambda: Embedder(Broken(make_embedder(), fails=True))),
+            Candidate("same.onnx", make_embedder),
+        ],
+        dataset,
+    )
+    assert [(item.name, item.reason) for item in report.not_run] == [
+        ("model.engine", "no GPU was found; use a machine with one"),
+        ("fails.onnx", "the device fell off"),
+    ]
+    assert [stage.name for stage in report.stages] == ["same.onnx"]
+    assert report.failures == ()
+    with pytest.raises(DeviceError):
+        compare(Candidate("model.engine", no_gpu), [], dataset)
+
+
+def test_another_embedding_size_fails(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
+    report = compare(reference, [Candidate("small.onnx", lambda: make_embedder(size=9))], dataset)
+    assert report.failures == ("small.onnx: embeddings have 9 elements, the reference's 27: another model",)
+
+
+def test_exported_embeddings_are_compared_as_a_model_is(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder, tmp_path: Path
+) -> None:
+    features = np.concatenate([half.features for half in embed_halves(make_embedder(), dataset)])
+    tensor = {
+        "name": "embeddings",
+        "dimensions": "x".join(map(str, features.shape)),
+        "values": features.ravel().tolist(),
+    }
+    (tmp_path / "trtexec.json").write_text(json.dumps([tensor]))
+    report = compare(reference, [ExportedCandidate("trtexec.json", tmp_path / "trtexec.json")], dataset)
+    (stage,) = report.stages
+    assert (stage.milliseconds_per_image, stage.batch_size, report.failures) == (None, None, ())
+    (tmp_path / "trtexec.json").write_text(json.dumps([]))
+    with pytest.raises(InputError, match="not what `trtexec"):
+        compare(reference, [ExportedCandidate("trtexec.json", tmp_path / "trtexec.json")], dataset)
+
+
+def test_a_candidate_is_what_its_suffix_says(tmp_path: Path, make_embedder: MakeEmbedder) -> None:
+    for name in ("model.onnx", "out.json", "e.npz"):
+        (tmp_path / name).touch()
+    opened: list[Path] = []
+
+    def open_model(path: Path) -> Embedder:
+        opened.append(path)
+        return make_embedder()
+
+    model = candidate(tmp_path / "model.onnx", open_model)
+    assert isinstance(model, Candidate)
+    assert opened == []
+    model.open()
+    assert opened == [tmp_path / "model.onnx"]
+    for name in ("out.json", "e.npz", "."):
+        assert isinstance(candidate(tmp_path / name, open_model), ExportedCandidate)
+    with pytest.raises(InputError, match="does not exist"):
+        candidate(tmp_path / "typo.onnx", open_model)
+
+
+def test_cosine_gaps_fall_into_their_half_decade() -> None:
+    angles = np.arccos(1 - np.array([3e-1, 3e-2, 3e-3]))
+    right = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    left = np.tile([1.0, 0.0], (3, 1))
+    gaps = agreement(left.astype(np.float32), right.astype(np.float32)).cosine_gaps
+    filled = [(GAP_EDGES[bin], GAP_EDGES[bin + 1]) for bin, count in enumerate(gaps) if count]
+    assert all(low < gap < high for (low, high), gap in zip(filled, [3e-3, 3e-2, 3e-1], strict=True))
+
+
+def test_no_direction_and_no_finite_row_do_not_stop_the_comparison() -> None:
+    ones = np.ones((2, 3), np.float32)
+    assert agreement(ones, np.zeros((2, 3), np.float32)).min_cosine == 0
+    assert agreement(ones, np.full((2, 3), np.inf, np.float32)).min_cosine is None
+
+
+def full_report(dataset: ReidDataset, make_embedder: MakeEmbedder) -> ParityReport:
+    def no_gpu() -> Embedder:
+        raise DeviceError("<b>no GPU</b> & no driver")
+
+    return compare(
+        Candidate("<script>alert(1)</script>.pt", make_embedder),
+        [
+            Candidate("same.onnx", make_embedder),
+            Candidate("coarse.fp16.onnx", lambda: make_embedder(rounding=120.0, precision="fp16")),
+            Candidate("nan.onnx", lambda: Embedder(Broken(make_embedder(), fails=False))),
+            Candidate("small.onnx", lambda: make_embedder(size=9)),
+            Candidate("model.engine", no_gpu),
+        ],
+        dataset,
+    )
+
+
+def test_the_report_is_one_json_and_one_html_without_links(
+    dataset: ReidDataset, make_embedder: MakeEmbedder, tmp_path: Path
+) -> None:
+    report = full_report(dataset, make_embedder)
+    html = write_report(report, tmp_path / "new" / "out").read_text()
+    content = json.loads((tmp_path / "new" / "out" / "report.json").read_text())
+    assert sorted(path.name for path in (tmp_path / "new" / "out").iterdir()) == ["report.html", "report.json"]
+    assert content["failures"] == list(report.failures)
+    assert len(content["failures"]) == 4
+    assert content["stages"][0]["figures"]["mAP"] == report.stages[0].figures.mAP  # type: ignore[union-attr]
+    assert content["data"] == {
+        "name": "crowd (person%2)",
+        "synthetic": False,
+        "queries": 12,
+        "valid_queries": 12,
+        "gallery": 12,
+        "junk": 0,
+    }
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;.pt" in html
+    assert "&lt;b&gt;no GPU&lt;/b&gt; &amp; no driver" in html
+    assert set(re.findall(r'(?:src|href)="([^,"]*)', html)) == {"data:image/svg+xml;base64"}
+    assert "http" not in re.sub(r'src="[^"]*"', "", html)
+    assert html.count("<img ") == 2
+    assert "Beyond the tolerances" in html
+    assert "Synthetic data" not in html
+
+
+def test_the_report_says_when_the_data_is_synthetic_and_when_nothing_ran(
+    dataset: ReidDataset, reference: Candidate
+) -> None:
+    synthetic = dataclasses.replace(dataset, name="Synthetic pedestrians (tiny)")
+    html = render_html(compare(reference, [], synthetic))
+    assert "Synthetic data" in html
+    assert "Nothing could run here" in html
+    assert "Beyond the tolerances" not in html
