@@ -87,13 +87,10 @@ def augment(
     height, width, _ = image.shape
     if flip and generator.random() < 0.5:
         image = image[:, ::-1]
-    top, left = generator.integers(-crop_padding, crop_padding, size=2, endpoint=True)
-    result = np.zeros_like(image, order="C")
-    rows = slice(max(top, 0), min(height + top, height))
-    columns = slice(max(left, 0), min(width + left, width))
-    # The window's row r shows row r - top of the image, where there is one.
-    result[rows, columns] = image[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-    return result
+    padded = np.zeros((height + 2 * crop_padding, width + 2 * crop_padding, 3), np.uint8)
+    padded[crop_padding : crop_padding + height, crop_padding : crop_padding + width] = image
+    top, left = generator.integers(0, 2 * crop_padding, size=2, endpoint=True)
+    return padded[top : top + height, left : left + width].copy()
 
 
 class EpochSampler(Sampler[Key]):

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from eval.datasets import ReidDataset
+from eval.evaluation import evaluate_model
 from runtime.errors import InputError
+from runtime.files import write_json
 from runtime.progress import progress
 
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import EpochSampler, TrainingImages
+from .embedder import open_checkpoint
 from .logs import EpochRecord, TrainingLogs
 from .model import LgeuNet
 from .recipe import Recipe
@@ -25,6 +28,7 @@ from .recipe import Recipe
 LOGGER = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.json"
 
 
 class LgeuClassifier(nn.Module):
@@ -91,10 +95,8 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False) -
             _save(run, dataset.name, epoch + 1)
             logs.write(record)
             LOGGER.info("epoch %d/%d: %s", record.epoch, recipe.epochs, record)
-    if dataset.query and dataset.gallery:
-        from .validate import validate
-
-        validate(path, dataset)
+    if dataset.query and dataset.gallery and run.accelerator.is_main_process:
+        _evaluate(path, dataset)
     return path
 
 
@@ -191,6 +193,13 @@ def _save(run: _Run, trained_on: str, epochs_done: int) -> None:
         "recipe": run.recipe.model_dump(),
     }
     save_checkpoint(run.path, model.net, trained_on, training)
+
+
+def _evaluate(path: Path, dataset: ReidDataset) -> None:
+    with open_checkpoint(path) as embedder:
+        evaluation = evaluate_model(embedder, dataset, model=path.name)
+    write_json(path.with_name(METRICS), evaluation.to_json())
+    LOGGER.info("%s", evaluation.table())
 
 
 def _restore(run: _Run) -> int:

@@ -1,0 +1,154 @@
+import csv
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from eval.datasets import ReidDataset
+from runtime.errors import InputError
+from train.checkpoint import load_checkpoint, untrained_checkpoint
+from train.embedder import open_checkpoint
+from train.fit import fit
+from train.recipe import Recipe
+
+
+@pytest.fixture(scope="module")
+def trained(toy: ReidDataset, toy_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(toy_recipe, toy, tmp_path_factory.mktemp("run"))
+
+
+def log_rows(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_checkpoint_logs_and_metrics(trained: Path, toy: ReidDataset) -> None:
+    checkpoint = load_checkpoint(trained)
+    assert checkpoint.manifest.trained_on == toy.name
+    assert checkpoint.training["person_ids"] == [3, 7]
+    assert [row["epoch"] for row in log_rows(trained.parent)] == ["1", "2", "3"]
+    events = EventAccumulator(str(trained.parent / "tensorboard")).Reload()
+    losses = [float(row["loss"]) for row in log_rows(trained.parent)]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses)
+    metrics = json.loads((trained.parent / "metrics.json").read_text())
+    assert 0 < metrics["mAP"] <= 1
+    assert metrics["queries"] == len(toy.query)
+
+
+def test_training_learns_the_identities(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = toy_recipe.model_copy(update={"epochs": 15, "milestones": [12], "batch_size": 6})
+    fit(recipe, toy, tmp_path)
+    rows = log_rows(tmp_path)
+    assert float(rows[-1]["loss"]) < 0.3 * float(rows[0]["loss"])
+    assert float(rows[-1]["accuracy"]) == 1.0
+
+
+def test_a_resumed_run_has_the_parameters_of_an_uninterrupted_one(
+    trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    for epochs in (1, 2):
+        fit(toy_recipe.model_copy(update={"epochs": epochs}), toy, tmp_path, resume=epochs > 1)
+    resumed = load_checkpoint(fit(toy_recipe, toy, tmp_path, resume=True))
+    whole = load_checkpoint(trained)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    for name, value in whole.training["head"].items():
+        assert torch.equal(value, resumed.training["head"][name]), name
+    assert [row["loss"] for row in log_rows(tmp_path)] == [row["loss"] for row in log_rows(trained.parent)]
+
+
+def test_a_run_killed_between_checkpoint_and_log_resumes_with_a_sound_log(
+    trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    fit(toy_recipe.model_copy(update={"epochs": 1}), toy, tmp_path)
+    with (tmp_path / "log.csv").open("a") as file:
+        file.write("2,0.1,9.9,0,1,1\n3,0.")  # an epoch the checkpoint lacks, and half a line
+    fit(toy_recipe, toy, tmp_path, resume=True)
+    assert [row["loss"] for row in log_rows(tmp_path)] == [row["loss"] for row in log_rows(trained.parent)]
+
+
+def test_training_starts_from_the_untrained_checkpoint(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    """With a learning rate of next to nothing the parameters stay those of the untrained network."""
+    recipe = toy_recipe.model_copy(update={"epochs": 1, "lr": 1e-12, "seed": 9})
+    fitted = load_checkpoint(fit(recipe, toy, tmp_path)).model
+    start = load_checkpoint(untrained_checkpoint(tmp_path / "start.pt", **recipe.architecture(), seed=9)).model
+    for (name, value), expected in zip(fitted.named_parameters(), start.parameters(), strict=True):
+        torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_an_earlier_run_is_not_overwritten(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:
+    before = trained.read_bytes()
+    with pytest.raises(InputError, match="exists already"):
+        fit(toy_recipe, toy, trained.parent)
+    assert trained.read_bytes() == before
+
+
+@pytest.mark.parametrize(("change", "message"), [({"lr": 0.5}, "lr 0.02, the recipe says 0.5"), ({"seed": 4}, "seed")])
+def test_another_recipe_cannot_be_resumed(
+    trained: Path, toy: ReidDataset, toy_recipe: Recipe, change: dict[str, float], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(toy_recipe.model_copy(update=change), toy, trained.parent, resume=True)
+
+
+def test_resuming_needs_a_checkpoint_with_a_training_part(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        fit(toy_recipe, toy, tmp_path, resume=True)
+    untrained_checkpoint(tmp_path / "checkpoint.pt", **toy_recipe.architecture())
+    with pytest.raises(InputError, match="nothing to go on from"):
+        fit(toy_recipe, toy, tmp_path, resume=True)
+
+
+def test_other_identities_cannot_be_resumed(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(toy, train=toy.gallery)
+    with pytest.raises(InputError, match="identities"):
+        fit(toy_recipe, other, trained.parent, resume=True)
+
+
+def test_a_diverging_run_keeps_its_last_good_checkpoint(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = toy_recipe.model_copy(update={"lr": 1e18, "warmup_epochs": 0, "milestones": []})
+    with pytest.raises(InputError, match=r"no epoch was finished.*lower lr"):
+        fit(recipe, toy, tmp_path / "at-once")
+    assert not (tmp_path / "at-once" / "checkpoint.pt").exists()
+    # The rate explodes in the second epoch only.
+    late = toy_recipe.model_copy(update={"milestones": [1], "gamma": 1e20, "warmup_epochs": 0})
+    with pytest.raises(InputError, match=r"epoch 2 .*keeps epoch 1"):
+        fit(late, toy, tmp_path / "late")
+    kept = load_checkpoint(tmp_path / "late" / "checkpoint.pt")
+    assert kept.training["epochs_done"] == 1
+    assert all(torch.isfinite(value).all() for value in kept.model.state_dict().values())
+
+
+def test_gate_none_trains_and_embeds(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    path = fit(toy_recipe.model_copy(update={"gate": "none", "epochs": 1}), toy, tmp_path)
+    with open_checkpoint(path, device="cpu") as embedder:
+        features = embedder.embed([toy.read(image) for image in toy.query], "BGR")
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-5)
+
+
+def test_what_is_trained_on_is_said(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        fit(toy_recipe.model_copy(update={"epochs": 1}), toy, tmp_path)
+    assert any("12 images of 2 identities" in record.getMessage() for record in caplog.records)
+
+
+def test_a_few_steps_on_real_images_lower_the_loss(shared_data: Path, tmp_path: Path) -> None:
+    import dataclasses
+
+    from eval.datasets import open_dataset
+
+    market = open_dataset(shared_data / "market1501-train.zip", "person%5")
+    few = tuple(image for image in market.train if image.person_id < 12)
+    recipe = Recipe(backbone="resnet10t", height=128, width=64, epochs=3, batch_size=16, lr=0.03, milestones=[])
+    fit(recipe, dataclasses.replace(market, train=few, query=(), gallery=()), tmp_path)
+    rows = log_rows(tmp_path)
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert not (tmp_path / "metrics.json").exists()

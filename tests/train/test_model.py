@@ -1,0 +1,114 @@
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from runtime.errors import InputError
+from train.gate import MeanPool, StripGate
+from train.model import LgeuNet
+
+SMALL = {"height": 128, "width": 64}
+
+
+def test_normalisation_is_inside_and_pooling_is_plain_for_gate_none() -> None:
+    torch.manual_seed(0)
+    model = LgeuNet("resnet10t", gate="none", mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), **SMALL).eval()
+    images = np.random.default_rng(0).integers(0, 256, (2, 128, 64, 3), np.uint8)
+    normalised = (images / 255.0 - np.array([0.1, 0.2, 0.3])) / np.array([0.4, 0.5, 0.6])
+    with torch.no_grad():
+        features = model.backbone(torch.from_numpy(normalised.transpose(0, 3, 1, 2)).float())
+        result = model(torch.from_numpy(images))
+    assert isinstance(model.pool, MeanPool)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, features.mean((2, 3)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("gate", "strips", "reduction"), [("strip", 4, 8), ("se", 1, 8), ("none", 1, 0)])
+def test_the_manifest_says_what_was_made(gate: str, strips: int, reduction: int) -> None:
+    model = LgeuNet("resnet10t", gate=gate, strips=4, reduction=8, **SMALL)
+    manifest = model.manifest
+    assert (manifest.gate, manifest.strips, manifest.reduction) == (gate, strips, reduction)
+    assert (manifest.embedding_size, manifest.height, manifest.width) == (512, 128, 64)
+    assert manifest.mean == (0.485, 0.456, 0.406)
+    assert isinstance(model.pool, StripGate) == manifest.has_strip_gate
+    again = LgeuNet.from_manifest(manifest)
+    assert again.manifest == manifest
+    again.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "convnext_atto", "regnetx_002"])
+def test_families_of_backbones_work(backbone: str) -> None:
+    model = LgeuNet(backbone, **SMALL).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 128, 64, 3, dtype=torch.uint8)).shape == (1, model.manifest.embedding_size)
+
+
+def test_a_misspelt_backbone_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="no backbone 'resnet5O'; the nearest name is 'resnet50'"):
+        LgeuNet("resnet5O")
+
+
+@pytest.mark.parametrize("backbone", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224", "mambaout_femto"])
+def test_a_backbone_without_such_a_feature_map_is_refused_by_name(backbone: str) -> None:
+    with pytest.raises(InputError, match=f"backbone {backbone} cannot be used.*resnet50"):
+        LgeuNet(backbone, **SMALL)
+
+
+def test_strips_that_do_not_fit_name_every_number_and_the_remedy() -> None:
+    with pytest.raises(InputError) as caught:
+        LgeuNet("resnet10t", strips=3, height=128, width=64)
+    for part in ("4 rows", "input height 128", "3 equal strips", "multiple of 3 x 32 = 96", "e.g. 96", "divisor of 4"):
+        assert part in str(caught.value)
+
+
+def test_the_height_that_the_error_suggests_works() -> None:
+    assert LgeuNet("resnet10t", strips=3, height=96, width=32).manifest.strips == 3
+
+
+def test_a_manifest_of_another_width_of_backbone_is_refused() -> None:
+    manifest = dataclasses.replace(LgeuNet("resnet10t", **SMALL).manifest, embedding_size=500)
+    with pytest.raises(InputError, match="512 channels, the manifest 500; install timm"):
+        LgeuNet.from_manifest(manifest)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_local_weights_take_the_place_of_a_download(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(1)
+    whole = timm.create_model("resnet10t", num_classes=7)  # with a classifier, as a published file has
+    path = tmp_path / f"weights{suffix}"
+    save_file(whole.state_dict(), path) if suffix == ".safetensors" else torch.save(whole.state_dict(), path)
+    model = LgeuNet("resnet10t", pretrained=True, weights=str(path), **SMALL)
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(value, whole.state_dict()[name]), name
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("resnet18").state_dict(), path)
+    with pytest.raises(InputError, match=r"weights.pth.*conv1"):
+        LgeuNet("resnet10t", weights=str(path), **SMALL)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="not a complete torch file"):
+        LgeuNet("resnet10t", weights=str(path), **SMALL)
+    with pytest.raises(InputError, match="does not exist"):
+        LgeuNet("resnet10t", weights=str(tmp_path / "absent.pth"), **SMALL)
+
+
+def test_a_download_is_announced_and_its_failure_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with caplog.at_level(logging.INFO), pytest.raises(InputError, match="weights: to a local file"):
+        LgeuNet("resnet10t", pretrained=True, **SMALL)
+    assert any("timm/resnet10t" in record.getMessage() for record in caplog.records)
+
+
+def test_a_backbone_without_published_weights_says_so() -> None:
+    with pytest.raises(InputError, match="no pretrained weights for seresnet18; set pretrained: false"):
+        LgeuNet("seresnet18", pretrained=True, **SMALL)
