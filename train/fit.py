@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from eval.datasets import ReidDataset
 from eval.evaluation import evaluate_model
 from runtime.errors import InputError
-from runtime.files import write_json
+from runtime.files import require_file, write_json
 from runtime.progress import progress
 
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -86,7 +86,9 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False) -
     path = Path(out) / CHECKPOINT
     if path.exists() and not resume:
         raise InputError(f"{path} exists already; go on from it with --resume, or name another folder")
-    run = _prepare(recipe, dataset, path)
+    if resume:
+        require_file(path, "checkpoint")
+    run = _prepare(recipe, dataset, path, resume)
     first = _restore(run) if resume else 0
     _announce(run, dataset)
     with TrainingLogs(path.parent, first) as logs:
@@ -95,14 +97,16 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False) -
             _save(run, dataset.name, epoch + 1)
             logs.write(record)
             LOGGER.info("epoch %d/%d: %s", record.epoch, recipe.epochs, record)
-    if dataset.query and dataset.gallery and run.accelerator.is_main_process:
+    if dataset.query and dataset.gallery:
         _evaluate(path, dataset)
     return path
 
 
-def _prepare(recipe: Recipe, dataset: ReidDataset, path: Path) -> _Run:
+def _prepare(recipe: Recipe, dataset: ReidDataset, path: Path, resume: bool) -> _Run:
     torch.manual_seed(recipe.seed)
-    net = LgeuNet(**recipe.architecture(), pretrained=recipe.pretrained, weights=recipe.weights)
+    # What a checkpoint overwrites anyway need not be downloaded.
+    start = {} if resume else {"pretrained": recipe.pretrained, "weights": recipe.weights}
+    net = LgeuNet(**recipe.architecture(), **start)
     images = TrainingImages(
         dataset, recipe.height, recipe.width, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=recipe.seed
     )
@@ -121,6 +125,11 @@ def _prepare(recipe: Recipe, dataset: ReidDataset, path: Path) -> _Run:
         drop_last=len(images) >= recipe.batch_size,
     )
     accelerator = Accelerator(mixed_precision=_precision(recipe))
+    if accelerator.num_processes > 1:
+        raise InputError(
+            f"training was started in {accelerator.num_processes} processes; one process on one device is expected: "
+            "start it without `accelerate launch`"
+        )
     loader, model, optimiser = accelerator.prepare(loader, model, optimiser)
     return _Run(recipe, images, sampler, loader, model, optimiser, accelerator, path)
 
@@ -180,8 +189,6 @@ def _divergence(path: Path, loss: float, epoch: int, step: int, rate: float) -> 
 
 
 def _save(run: _Run, trained_on: str, epochs_done: int) -> None:
-    if not run.accelerator.is_main_process:
-        return
     model = run.accelerator.unwrap_model(run.model)
     scaler = run.accelerator.scaler
     training = {

@@ -110,7 +110,18 @@ def load_recipe(path: Path) -> Recipe:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise InputError(f"recipe {path}: {where} is {first['input']!r}; {first['msg']}") from error
+        raise InputError(
+            f"recipe {path}: {where} is {first['input']!r}; {first['msg']}{_hint(first['input'])}"
+        ) from error
     if recipe.weights is not None:
         recipe = recipe.model_copy(update={"weights": str(Path(path).parent / recipe.weights)})
     return recipe
+
+
+def _hint(value: Any) -> str:
+    """What to do about a number that YAML 1.1 takes for text, such as 1e-3."""
+    try:
+        float(value if isinstance(value, str) else "")
+    except ValueError:
+        return ""
+    return "; YAML reads this as text: write it without quotes and with a decimal point, e.g. 1.0e-3"

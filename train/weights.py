@@ -1,6 +1,7 @@
 """Where a backbone's first weights come from: timm's pretrained ones, or a local file."""
 
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,9 @@ def read_torch_file(path: Path, what: str) -> Any:
     """
     require_file(path, what)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of foreign pickles before it refuses them
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # torch raises half a dozen unrelated types for a file that is cut short or is something else.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -53,6 +53,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, wrong: str, right: str
         ("epochs: 0", "epochs is 0"),
         ("epochs: many", "epochs is 'many'"),
         ("epochs: 2.5", "epochs is 2.5"),
+        ("lr: 1e-3", "lr is '1e-3'.*write it without quotes and with a decimal point"),
         ("flip: 1", "flip is 1"),
         ("gate: stripe", "gate is 'stripe'.*'strip', 'se' or 'none'"),
         ("milestones: [1, x]", r"milestones.1 is 'x'"),
