@@ -105,7 +105,7 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False) -
 def _prepare(recipe: Recipe, dataset: ReidDataset, path: Path, resume: bool) -> _Run:
     torch.manual_seed(recipe.seed)
     # What a checkpoint overwrites anyway need not be downloaded.
-    start = {} if resume else {"pretrained": recipe.pretrained, "weights": recipe.weights}
+    start: dict[str, Any] = {} if resume else {"pretrained": recipe.pretrained, "weights": recipe.weights}
     net = LgeuNet(**recipe.architecture(), **start)
     images = TrainingImages(
         dataset, recipe.height, recipe.width, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=recipe.seed
