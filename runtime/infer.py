@@ -2,13 +2,12 @@
 
 if __name__ == "__main__" and not __package__:
     # Run as a file: imports must start from the repository, not from this folder, whose module names are common ones.
+    import importlib
     import sys
     from pathlib import Path
 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
-    import runtime
-
-    __package__ = runtime.__name__
+    __package__ = importlib.import_module("runtime").__name__
 
 import csv
 import io

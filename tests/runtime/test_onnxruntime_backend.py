@@ -1,0 +1,148 @@
+"""Which ONNX files run, on which device, and what is said of the others."""
+
+import copy
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from runtime.errors import DeviceError, InputError, ManifestError
+from runtime.manifest import METADATA_KEY, Manifest
+from runtime.onnxruntime_backend import OnnxRuntimeBackend
+
+needs_no_gpu_provider = pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers a GPU"
+)
+
+
+@pytest.fixture
+def changed(tiny_graph: onnx.ModelProto, tmp_path: Path) -> Callable[[Callable[[onnx.ModelProto], Any]], Path]:
+    """Writes the tiny model after a change."""
+
+    def write(change: Callable[[onnx.ModelProto], Any]) -> Path:
+        model = copy.deepcopy(tiny_graph)
+        change(model)
+        onnx.save(model, str(tmp_path / "changed.onnx"))
+        return tmp_path / "changed.onnx"
+
+    return write
+
+
+def test_what_it_says_of_itself(tiny_model: Path, manifest: Manifest) -> None:
+    backend = OnnxRuntimeBackend(tiny_model, "cpu")
+    assert (backend.name, backend.max_batch, backend.manifest) == ("onnxruntime (CPU)", None, manifest)
+    backend.close()
+    backend.close()
+    with pytest.raises(InputError, match="closed"):
+        backend.run(np.zeros((1, 16, 8, 3), np.uint8))
+
+
+def test_a_batch_of_another_shape_fails_as_ours(tiny_model: Path) -> None:
+    with pytest.raises(DeviceError, match=r"failed on a batch of shape \(1, 8, 8, 3\)"):
+        OnnxRuntimeBackend(tiny_model).run(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def drop_manifest(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def break_manifest(model: onnx.ModelProto) -> None:
+    helper.set_model_props(model, {METADATA_KEY: "{}"})
+
+
+def fix_batch(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+
+
+def rename_output(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].output[0] = model.graph.output[0].name = "features"
+
+
+def take_floats(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def other_size(model: onnx.ModelProto) -> None:
+    text = model.metadata_props[0].value.replace('"height": 16', '"height": 32')
+    helper.set_model_props(model, {METADATA_KEY: text})
+
+
+def second_output(model: onnx.ModelProto) -> None:
+    model.graph.output.append(helper.make_tensor_value_info("lengths", TensorProto.FLOAT, ["N", 1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop_manifest, r"has no manifest \(metadata property 'lgeu.manifest'\); expected a file written by"),
+        (break_manifest, "has schema None"),
+        (fix_batch, r"has the input images tensor\(uint8\) \[4, 16, 8, 3\]; its manifest promises .* N dynamic"),
+        (rename_output, r"has the output features tensor\(float\)"),
+        (take_floats, r"has the input images tensor\(float\)"),
+        (other_size, r"promises images tensor\(uint8\) \[N, 32, 8, 3\]"),
+        (second_output, "has the output embeddings .* and lengths"),
+    ],
+)
+def test_refused_models(
+    changed: Callable[[Callable[[onnx.ModelProto], Any]], Path],
+    change: Callable[[onnx.ModelProto], None],
+    message: str,
+) -> None:
+    with pytest.raises(ManifestError, match=message):
+        OnnxRuntimeBackend(changed(change))
+
+
+@pytest.mark.parametrize("imported", [True, False])
+def test_a_strip_gate_without_its_function_body(
+    changed: Callable[[Callable[[onnx.ModelProto], Any]], Path], imported: bool
+) -> None:
+    def strip(model: onnx.ModelProto) -> None:
+        gate = helper.make_node("StripGate", ["descriptors"], ["gated"], domain="lgeu", num_strips=4)
+        model.graph.node.insert(6, gate)
+        model.graph.node[-1].input[0] = "gated"
+        if imported:
+            model.opset_import.append(helper.make_opsetid("lgeu", 1))
+
+    with pytest.raises(InputError, match=r"has no function body for StripGate.*`lgeu rewrite --functions keep`"):
+        OnnxRuntimeBackend(changed(strip))
+
+
+@pytest.mark.parametrize("kept", [20, 500, 3000])
+def test_truncated_files(tiny_model: Path, tmp_path: Path, kept: int) -> None:
+    (tmp_path / "cut.onnx").write_bytes(tiny_model.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"cut\.onnx is not a model that onnxruntime .* can open"):
+        OnnxRuntimeBackend(tmp_path / "cut.onnx")
+
+
+def test_foreign_files(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("not a protobuf, not at all")
+    with pytest.raises(InputError, match="export or copy it again"):
+        OnnxRuntimeBackend(tmp_path / "text.onnx")
+    with pytest.raises(InputError, match="does not exist"):
+        OnnxRuntimeBackend(tmp_path / "none.onnx")
+
+
+def test_a_foreign_reid_model_has_no_manifest(shared_data: Path) -> None:
+    with pytest.raises(ManifestError, match="has no manifest"):
+        OnnxRuntimeBackend(shared_data / "models" / "person-reidentification-retail-0287.onnx")
+
+
+@needs_no_gpu_provider
+def test_a_gpu_that_is_not_offered(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DeviceError, match=r"'cuda' was asked for, .*install onnxruntime-gpu, or use device 'cpu'"):
+        OnnxRuntimeBackend(tiny_model, "cuda")
+    with caplog.at_level(logging.WARNING):
+        assert OnnxRuntimeBackend(tiny_model, "auto").name == "onnxruntime (CPU)"
+    assert caplog.records == []
+
+
+def test_an_unknown_device(tiny_model: Path) -> None:
+    device: Any = "tpu"
+    with pytest.raises(InputError, match="device is 'tpu'; expected 'auto', 'cpu' or 'cuda'"):
+        OnnxRuntimeBackend(tiny_model, device)

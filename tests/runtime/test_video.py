@@ -1,0 +1,66 @@
+"""Frames of a video, and videos that are not whole."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.errors import InputError
+from runtime.video import VideoHeader, read_frames, read_header
+
+
+def test_frames_in_order(make_video: Callable[..., Path]) -> None:
+    path = make_video(frames=12)
+    assert read_header(path) == VideoHeader(width=64, height=48, rate=10, frames=12)
+    frames = list(read_frames(path))
+    assert len(frames) == 12
+    for index, frame in enumerate(frames):
+        assert (frame.shape, frame.dtype) == ((48, 64, 3), np.uint8)
+        assert abs(int(frame[24, 0, 0]) - index * 10) < 12
+
+
+def cut(path: Path, share: float) -> Path:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    return path
+
+
+def test_a_video_that_ends_early(make_video: Callable[..., Path]) -> None:
+    path = cut(make_video(frames=60), 0.6)
+    with pytest.raises(InputError, match=r"video\.avi ends early: \d+ of the 60 frames .* could be read"):
+        list(read_frames(path))
+
+
+def test_a_real_video_that_ends_early(shared_data: Path, tmp_path: Path) -> None:
+    whole = shared_data / "pets2009-s2l1" / "vtest.avi"
+    (tmp_path / "short.avi").write_bytes(whole.read_bytes()[:500_000])
+    with pytest.raises(InputError, match="of the 795 frames that its header promises"):
+        list(read_frames(tmp_path / "short.avi"))
+
+
+def test_a_header_that_only_estimates(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("runtime.video._TOLERATED_SHARE", 1.0)
+    path = cut(make_video(frames=60), 0.6)
+    with caplog.at_level(logging.WARNING):
+        assert 0 < len(list(read_frames(path))) < 60
+    assert "ends early" in caplog.text
+
+
+def test_what_is_not_a_video(tmp_path: Path) -> None:
+    (tmp_path / "text.avi").write_text("not a video" * 50)
+    with pytest.raises(InputError, match=r"text\.avi is not a video that OpenCV .* can read"):
+        list(read_frames(tmp_path / "text.avi"))
+    with pytest.raises(InputError, match="does not exist"):
+        read_header(tmp_path / "none.avi")
+
+
+def test_a_video_of_headers_only(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    path = make_video(frames=30)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"movi") + 4])
+    with pytest.raises(InputError, match=r"video\.avi"):
+        list(read_frames(path))
