@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_CMC_RANKS = 20
 _REFERENCE_COLOUR = "#9aa5b1"
 _COLOURS = ("#0b6e99", "#d1495b", "#2e8b57", "#8d5fd3", "#c77d0a", "#444444")
 _STYLES = ("-", "--", ":", "-.")
@@ -28,6 +29,7 @@ def cmc_plot(report: ParityReport) -> str:
         for number, (name, shares) in enumerate(curves):
             style = _line_style(number)
             axes.plot(range(1, len(shares) + 1), [100 * share for share in shares], label=name, **style)
+        axes.set_xticks([1, *range(5, _CMC_RANKS + 1, 5)])
         _finish(axes, f"CMC, {title}", "rank")
     before.set_ylabel("queries with a match, %")
     return _svg(figure)
@@ -50,7 +52,7 @@ def gap_plot(report: ParityReport) -> str:
 def _curves(report: ParityReport, *, reranked: bool) -> list[tuple[str, tuple[float, ...]]]:
     stages = (report.reference, *report.stages)
     results = [(stage.name, stage.reranked if reranked else stage.figures) for stage in stages]
-    return [(name, figures.cmc[:20]) for name, figures in results if figures is not None]
+    return [(name, figures.cmc[:_CMC_RANKS]) for name, figures in results if figures is not None]
 
 
 def _line_style(number: int) -> dict[str, Any]:

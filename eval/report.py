@@ -1,15 +1,18 @@
 """The parity report on disk: `report.json` for programs, `report.html` for people."""
 
 import base64
+from datetime import datetime
 from pathlib import Path
 
 from runtime.dependencies import require
 from runtime.files import write_json, write_text
+from runtime.manifest import UNTRAINED
 
 from .plots import cmc_plot, gap_plot
 from .stages import ParityReport
 
 _TEMPLATE = "report.html.j2"
+_LEAST_POINTS = 0.0001
 
 
 def write_report(report: ParityReport, out: Path) -> Path:
@@ -43,9 +46,11 @@ def render_html(report: ParityReport) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, points=_points, scientific=_scientific)
+    environment.filters.update(percent=_percent, points=_points, scientific=_scientific, moment=_moment)
     html: str = environment.get_template(_TEMPLATE).render(
         report=report,
+        untrained=report.reference.trained_on == UNTRAINED,
+        half_on_cpu=[stage.name for stage in report.stages if stage.precision == "fp16" and "CPU" in stage.runs_on],
         plots=[
             ("CMC curves of all stages before and after re-ranking", _data_uri(cmc_plot(report))),
             ("Histogram of the distance of each stage's embeddings to the reference's", _data_uri(gap_plot(report))),
@@ -65,8 +70,14 @@ def _percent(fraction: float | None) -> str:
 def _points(fraction: float | None) -> str:
     if fraction is None:
         return "–"
-    # -0.0000 and +0.0000 say that something differs, where it does.
-    return "0" if fraction == 0 else f"{100 * fraction:+.4f}"
+    points = 100 * fraction
+    if points == 0:
+        return "0"
+    return f"{points:+.4f}" if abs(points) >= _LEAST_POINTS else f"under {_LEAST_POINTS}"
+
+
+def _moment(created: str) -> str:
+    return f"{datetime.fromisoformat(created):%Y-%m-%d %H:%M} UTC"
 
 
 def _scientific(value: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -93,6 +93,7 @@ def searches(draw: st.DrawFn) -> tuple[NDArray[np.float64], Embeddings, Embeddin
     return np.array(values).reshape(queries, candidates), query, gallery
 
 
+@settings(deadline=None, derandomize=True)
 @given(search=searches())
 def test_given_distances_are_evaluated_as_defined(search: tuple[NDArray[np.float64], Embeddings, Embeddings]) -> None:
     distances, query, gallery = search

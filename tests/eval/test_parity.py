@@ -267,6 +267,7 @@ def test_the_report_says_when_the_data_is_synthetic_and_when_nothing_ran(
 ) -> None:
     synthetic = dataclasses.replace(dataset, name="Synthetic pedestrians (tiny)")
     html = render_html(compare(reference, [], synthetic))
+    assert "random weights" in html
     assert "Synthetic data" in html
     assert "Nothing could run here" in html
     assert "Beyond the tolerances" not in html

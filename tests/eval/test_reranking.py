@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -59,7 +59,7 @@ def definition(
     return result
 
 
-settings = {
+RERANKING = {
     "k1": st.integers(1, 30),
     "k2": st.integers(1, 20),
     "lambda_": st.sampled_from([0.0, 0.3, 1.0]),
@@ -67,10 +67,11 @@ settings = {
 }
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     query=st.lists(st.integers(0, 15), min_size=1, max_size=4),
     gallery=st.lists(st.integers(0, 15), min_size=1, max_size=12),
-    **settings,
+    **RERANKING,
 )
 def test_ties_and_duplicates_are_reranked_as_defined(
     query: list[int], gallery: list[int], k1: int, k2: int, lambda_: float, flavour: Flavour
