@@ -136,6 +136,28 @@ class ParityReport:
             for failure in stage.comparison.failures
         )
 
+    def table(self) -> str:
+        """The stages, the figures in percent, for a terminal."""
+        names = [self.reference.name, *(stage.name for stage in self.stages), *(item.name for item in self.not_run)]
+        width = max(map(len, names))
+        lines = [f"{'':<{width}}   rank-1      mAP  min cosine  max |difference|  verdict", _row(self.reference, width)]
+        lines += [_row(stage, width) for stage in self.stages]
+        lines += [f"{item.name:<{width}}  not run: {item.reason}" for item in self.not_run]
+        return "\n".join(lines)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON's types; figures are fractions in 0..1."""
         return {"schema": SCHEMA, **dataclasses.asdict(self), "failures": list(self.failures)}
+
+
+def _row(stage: Stage, width: int) -> str:
+    figures, comparison = stage.figures, stage.comparison
+    cells = "       –        –" if figures is None else f"{100 * figures.rank1:8.2f} {100 * figures.mAP:8.2f}"
+    if comparison is None:
+        return f"{stage.name:<{width}} {cells}  {'–':>10}  {'–':>16}  reference"
+    close = comparison.agreement
+    if close is None or close.min_cosine is None or close.max_abs_difference is None:
+        agreement = f"{'–':>10}  {'–':>16}"
+    else:
+        agreement = f"{close.min_cosine:10.7f}  {close.max_abs_difference:16.1e}"
+    return f"{stage.name:<{width}} {cells}  {agreement}  {'FAILED' if comparison.failures else 'passed'}"

@@ -1,0 +1,261 @@
+"""The `lgeu` command line. Each command is a thin layer over a room, imported when the command runs."""
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from runtime.console import configure_logging, run_command
+from runtime.embedder import Device, Embedder
+from runtime.errors import CheckFailedError, InputError
+from runtime.files import write_json
+from runtime.manifest import BatchProfile, Flavour, Functions
+
+from .models import open_model
+
+logger = logging.getLogger(__name__)
+
+app = typer.Typer(
+    help="Person re-identification with the Local-Global Extraction Unit: train, export, build, run and prove it.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+DemoSize = Literal["tiny", "default"]
+RerankFlavour = Literal["d2", "d1"]
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split-by", metavar="person%N", help="Hold out the persons whose id is divisible by N."),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="auto: the GPU where it can be used.")]
+PluginOption = Annotated[Path | None, typer.Option("--plugin", metavar="LIB.SO", help="The StripGate library.")]
+
+
+@app.callback()
+def _main(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also print what is only of interest when debugging.")
+    ] = False,
+) -> None:
+    configure_logging(verbose)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Option("--recipe", help="Recipe (YAML); see recipes/.")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint and the logs.")],
+    split_by: SplitOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last epoch that was finished in --out.")
+    ] = False,
+) -> None:
+    """Train a model from a recipe; writes checkpoint.pt."""
+    from eval.datasets import open_dataset
+    from train.fit import fit
+    from train.recipe import load_recipe
+
+    checkpoint = fit(load_recipe(recipe), open_dataset(data, split_by), out, resume=resume)
+    logger.info("wrote %s", checkpoint)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of `lgeu train`.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for model.onnx and model.fp16.onnx.")],
+    crops: Annotated[
+        Path | None, typer.Option("--crops", help="Folder of real crops to check with; random noise without it.")
+    ] = None,
+) -> None:
+    """Export a checkpoint to ONNX in fp32 and fp16, checked against PyTorch."""
+    from export.onnx_export import export_checkpoint
+    from runtime.images import list_images, read_image
+
+    images = [read_image(path) for path in list_images(crops)] if crops else None
+    logger.info("%s", export_checkpoint(checkpoint, out, images))
+
+
+@app.command()
+def rewrite(
+    model: Annotated[Path, typer.Argument(help="An ONNX file of `lgeu export`.")],
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
+    functions: Annotated[
+        Functions,
+        typer.Option("--functions", help="keep the body; strip it (TensorRT <= 10.6); inline it (OpenVINO)."),
+    ] = "keep",
+    precision: Annotated[Literal["fp16"] | None, typer.Option("--precision", help="Cast an fp32 file.")] = None,
+) -> None:
+    """Rewrite an exported ONNX file for a runtime that needs it otherwise."""
+    from engines.rewrite import rewrite as rewrite_file
+
+    rewrite_file(model, out, functions=functions, precision=precision)
+    logger.info("wrote %s", out)
+
+
+@app.command()
+def build(
+    model: Annotated[Path | None, typer.Argument(help="An ONNX file of `lgeu export` or `lgeu rewrite`.")] = None,
+    flavour: Annotated[Flavour, typer.Option("--flavour", help="The library to build with.")] = "tensorrt",
+    plugin: PluginOption = None,
+    batch: Annotated[str, typer.Option("--batch", metavar="MIN:OPT:MAX", help="Batch sizes to accept.")] = "1:32:64",
+    target: Annotated[
+        str | None, typer.Option("--target", metavar="SM86", help="GPU architecture; the GPU at hand without it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The engine; the model's name with .engine without it.")
+    ] = None,
+    print_trtexec: Annotated[
+        bool, typer.Option("--print-trtexec", help="Print the equivalent trtexec commands and build nothing.")
+    ] = False,
+    adopt: Annotated[
+        Path | None, typer.Option("--adopt", metavar="E.engine", help="Write the manifest of an engine from trtexec.")
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option("--onnx", help="With --adopt: the file it was built from.")] = None,
+) -> None:
+    """Build a TensorRT engine with the StripGate plugin inside, and its manifest beside it."""
+    profile = BatchProfile.parse(batch)
+    if adopt is not None:
+        _adopt(adopt, onnx or model, plugin, flavour, profile, target)
+        return
+    if model is None:
+        raise InputError("no model was given; name the ONNX file to build from")
+    if print_trtexec:
+        from engines.trtexec import trtexec_commands
+
+        print(trtexec_commands(model, out, plugin=plugin, profile=profile))
+        return
+    from engines.builder import build_engine
+
+    engine = build_engine(model, out, flavour=flavour, plugin=plugin, profile=profile, target=target)
+    logger.info("wrote %s", engine)
+
+
+def _adopt(
+    engine: Path,
+    onnx: Path | None,
+    plugin: Path | None,
+    flavour: Flavour,
+    profile: BatchProfile,
+    target: str | None,
+) -> None:
+    from engines.adopt import adopt_engine
+
+    if onnx is None:
+        raise InputError("--adopt needs the ONNX file that the engine was built from; name it with --onnx")
+    adopt_engine(engine, onnx, plugin, flavour=flavour, profile=profile, target=target)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+)
+def infer(context: typer.Context) -> None:
+    """Embed the people of a video, a folder of crops or an image (`lgeu infer --help`)."""
+    from runtime.infer import main as infer_main
+
+    raise typer.Exit(infer_main(context.args))
+
+
+@app.command()
+def evaluate(
+    query: Annotated[Path | None, typer.Option("--query", help="Embeddings of the queries (.npz).")] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", help="Embeddings of the gallery (.npz).")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Or: a checkpoint, ONNX file or engine,")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="and the data set to run it on.")] = None,
+    split_by: SplitOption = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well.")] = False,
+    k1: Annotated[int, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets.")] = 20,
+    k2: Annotated[int, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion.")] = 6,
+    weight: Annotated[float, typer.Option("--lambda", help="Re-ranking: share of the original distance.")] = 0.3,
+    flavour: Annotated[
+        RerankFlavour, typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances.")
+    ] = "d2",
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """CMC, mAP and mINP of embeddings, or of a model on a data set."""
+    from eval.evaluation import evaluate_files, evaluate_model
+    from eval.reranking import Reranking
+
+    reranking = Reranking(k1, k2, weight, flavour) if rerank else None
+    if query and gallery and not (model or data or split_by):
+        evaluation = evaluate_files(query, gallery, reranking)
+    elif model and data and not (query or gallery):
+        from eval.datasets import open_dataset
+
+        dataset = open_dataset(data, split_by)
+        with open_model(model, device=device, plugin=plugin) as embedder:
+            evaluation = evaluate_model(embedder, dataset, reranking, model=str(model))
+    else:
+        raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
+    print(evaluation.table())
+    if json is not None:
+        write_json(json, evaluation.to_json())
+
+
+@app.command()
+def parity(
+    reference: Annotated[Path, typer.Argument(help="The model that counts as right, usually checkpoint.pt.")],
+    candidates: Annotated[list[Path], typer.Argument(help="ONNX files, engines, or embeddings from trtexec (.json).")],
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.json and report.html.")],
+    split_by: SplitOption = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """Prove that nothing was lost between a checkpoint and what is deployed; status 1 if it was."""
+    from eval.datasets import open_dataset
+    from eval.parity import Candidate, candidate, compare
+    from eval.report import write_report
+
+    def open_here(path: Path) -> Embedder:
+        return open_model(path, device=device, plugin=plugin)
+
+    report = compare(
+        Candidate(reference.name, lambda: open_here(reference)),
+        [candidate(path, open_here) for path in candidates],
+        open_dataset(data, split_by),
+    )
+    page = write_report(report, out)
+    print(report.table())
+    logger.info("wrote %s", page)
+    if report.failures:
+        raise CheckFailedError(f"{len(report.failures)} checks failed: {'; '.join(report.failures)}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
+    size: Annotated[DemoSize, typer.Option("--size", help="tiny takes about three minutes.")] = "default",
+    data: Annotated[Path | None, typer.Option("--data", help="A real data set in place of the synthetic one.")] = None,
+    split_by: SplitOption = None,
+) -> None:
+    """The whole way in one go, on synthetic pedestrians: train, export, build, run, prove."""
+    raise NotImplementedError
+
+
+def _run(arguments: list[str]) -> Callable[[], None]:
+    def command() -> None:
+        try:
+            status = app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
+        except typer.TyperException as error:
+            raise InputError(f"{error.format_message()} See `lgeu --help`.") from error
+        if status:
+            raise SystemExit(status)
+
+    return command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    return run_command("lgeu", _run(sys.argv[1:] if arguments is None else arguments))
