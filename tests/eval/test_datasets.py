@@ -1,6 +1,7 @@
 """Data sets: which images have which role, person and camera, from folders and zips, and what is refused."""
 
 import multiprocessing
+import struct
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -58,6 +59,16 @@ def test_a_zip_gives_the_pixels_of_the_folder(
     for image in (*zipped.train, *zipped.query, *zipped.gallery):
         expected = read_image(market / image.name.removeprefix("top/"))
         np.testing.assert_array_equal(zipped.read(image), expected)
+
+
+def test_a_zip_whose_entries_carry_extra_fields_is_read(market: Path, tmp_path: Path) -> None:
+    name = "query/0003_c1s1_000101_00.jpg"
+    entry = zipfile.ZipInfo(name)
+    entry.extra = struct.pack("<HH4s", 0xCAFE, 4, b"more")
+    with zipfile.ZipFile(tmp_path / "extra.zip", "w") as archive:
+        archive.writestr(entry, (market / name).read_bytes())
+    dataset = open_dataset(tmp_path / "extra.zip")
+    np.testing.assert_array_equal(dataset.read(dataset.query[0]), read_image(market / name))
 
 
 def test_a_zip_is_read_from_threads_and_other_processes(

@@ -186,3 +186,9 @@ def test_distances_of_another_shape_or_with_nan_are_refused() -> None:
         evaluate_distances(np.zeros((1, 3)), labels([1], [1]), labels([1, 2], [2, 2]))
     with pytest.raises(InputError, match="distance: 1 of 1 rows"):
         evaluate_distances(np.array([[0.0, np.nan]]), labels([1], [1]), labels([1, 2], [2, 2]))
+
+
+def test_a_query_for_which_all_is_left_out_has_no_nearest_image() -> None:
+    metrics = evaluate_distances(np.zeros((2, 2)), labels([1, 1], [1, 2]), labels([1, 1], [1, 1]))
+    assert metrics.per_query.nearest.tolist() == [-1, 0]
+    assert metrics.per_query.valid.tolist() == [False, True]
