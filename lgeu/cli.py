@@ -75,13 +75,16 @@ def export(
     crops: Annotated[
         Path | None, typer.Option("--crops", help="Folder of real crops to check with; random noise without it.")
     ] = None,
+    fp16: Annotated[
+        bool, typer.Option(help="Write model.fp16.onnx, too; --no-fp16 for a model that overflows.")
+    ] = True,
 ) -> None:
     """Export a checkpoint to ONNX in fp32 and fp16, checked against PyTorch."""
     from export.onnx_export import export_checkpoint
     from runtime.images import list_images, read_image
 
     images = [read_image(path) for path in list_images(crops)] if crops else None
-    logger.info("%s", export_checkpoint(checkpoint, out, images))
+    logger.info("%s", export_checkpoint(checkpoint, out, images, fp16=fp16))
 
 
 @app.command()
