@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -102,8 +104,8 @@ def load_plugin(library: TensorRTLibrary, path: Path) -> None:
         handle = ctypes.CDLL(str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be loaded ({error}); {advice} on this machine") from error
-    if not hasattr(handle, "getCreators"):
-        raise InputError(f"{path} is not a TensorRT plugin library (it exports no getCreators); {advice}")
+    if not hasattr(handle, "getCreators") or not hasattr(handle, "strip_gate_set_error_handler"):
+        raise InputError(f"{path} is not the StripGate plugin (it lacks the plugin's entry points); {advice}")
     before = _creators(library.trt)
     registry = library.trt.get_plugin_registry()
     registered = registry.load_library(str(path))
@@ -113,6 +115,22 @@ def load_plugin(library: TensorRTLibrary, path: Path) -> None:
             registry.deregister_library(registered)
         given = ", ".join(f"{name} version {version} in namespace {space!r}" for name, version, space in found - before)
         raise InputError(f"{path} has {given or 'no plugin'}, not StripGate version 1 in namespace 'lgeu'; {advice}")
+
+
+@contextmanager
+def plugin_errors(path: Path, errors: list[str]) -> Iterator[None]:
+    """While the block runs, append what the StripGate library complains of to `errors`, not to standard error.
+
+    TensorRT's own logger does not reach it: see `setLoggerFinder` in the plugin's source.
+    """
+    handler_type = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+    handler = handler_type(lambda message: errors.append(message.decode(errors="replace")))
+    set_handler = ctypes.CDLL(str(Path(path).resolve())).strip_gate_set_error_handler
+    set_handler(handler)
+    try:
+        yield
+    finally:
+        set_handler(handler_type())
 
 
 def default_plugin() -> Path:

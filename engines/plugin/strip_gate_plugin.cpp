@@ -27,8 +27,7 @@ constexpr int32_t kOutputCount = 1;
 constexpr int32_t kFailure = 1;
 constexpr int64_t kUnknown = -1;
 
-// Set by whoever loads the library. TensorRT has one such finder in a process.
-std::atomic<nvinfer1::ILoggerFinder*> logger_finder{nullptr};
+std::atomic<ErrorHandler> error_handler{nullptr};
 
 std::string shape_text(Dims const& dims) {
     std::string text = "(";
@@ -167,10 +166,9 @@ std::optional<StripGateFields> parse(nvinfer1::PluginFieldCollection const& fiel
 void log_error(std::string const& message) noexcept {
     try {
         std::string const text = "StripGate: " + message;
-        nvinfer1::ILoggerFinder* const finder = logger_finder.load();
-        nvinfer1::ILogger* const logger = finder == nullptr ? nullptr : finder->findLogger();
-        if (logger != nullptr) {
-            logger->log(nvinfer1::ILogger::Severity::kERROR, text.c_str());
+        ErrorHandler const handler = error_handler.load();
+        if (handler != nullptr) {
+            handler(text.c_str());
         } else {
             std::fprintf(stderr, "%s\n", text.c_str());
         }
@@ -313,6 +311,12 @@ extern "C" __attribute__((visibility("default"))) nvinfer1::IPluginCreatorInterf
     return creators;
 }
 
-extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder* finder) noexcept {
-    lgeu::logger_finder.store(finder);
+// TensorRT offers its logger here, and it is not taken: ILoggerFinder and ILogger have other virtual tables in TensorRT 11
+// (and TensorRT-RTX) than in 10, so that a library compiled against the one would crash inside the other.
+extern "C" __attribute__((visibility("default"))) void setLoggerFinder(nvinfer1::ILoggerFinder*) noexcept {}
+
+// Where errors go instead of standard error; nullptr sends them back there. Called from TensorRT's threads.
+extern "C" __attribute__((visibility("default"))) void strip_gate_set_error_handler(
+    lgeu::ErrorHandler handler) noexcept {
+    lgeu::error_handler.store(handler);
 }

@@ -10,7 +10,10 @@
 
 namespace lgeu {
 
-// Says `message` in the log of whoever loaded the library, or on standard error where it gave no logger.
+// Receives a message; the text lives during the call only.
+using ErrorHandler = void (*)(char const* message);
+
+// Gives `message` to the handler set by strip_gate_set_error_handler, or to standard error where there is none.
 void log_error(std::string const& message) noexcept;
 
 // The operator's attributes.

@@ -25,13 +25,7 @@ namespace {
 
 std::string last_message;
 
-class CollectingLogger final : public ILogger {
-    void log(Severity, AsciiChar const* message) noexcept override { last_message = message; }
-} logger;
-
-class Finder final : public ILoggerFinder {
-    ILogger* findLogger() override { return &logger; }
-} finder;
+void collect(char const* message) { last_message = message; }
 
 bool logged(char const* part) {
     bool const found = last_message.find(part) != std::string::npos;
@@ -150,11 +144,12 @@ IPluginCreatorV3One& load_creator(char const* path) {
         std::exit(1);
     }
     using GetCreators = IPluginCreatorInterface* const* (*)(int32_t&);
-    using SetLoggerFinder = void (*)(ILoggerFinder*);
+    using SetErrorHandler = void (*)(void (*)(char const*));
     auto const get_creators = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
-    auto const set_logger_finder = reinterpret_cast<SetLoggerFinder>(dlsym(library, "setLoggerFinder"));
-    CHECK(get_creators != nullptr && set_logger_finder != nullptr);
-    set_logger_finder(&finder);
+    auto const set_error_handler
+        = reinterpret_cast<SetErrorHandler>(dlsym(library, "strip_gate_set_error_handler"));
+    CHECK(get_creators != nullptr && set_error_handler != nullptr && dlsym(library, "setLoggerFinder") != nullptr);
+    set_error_handler(&collect);
     int32_t count = 0;
     IPluginCreatorInterface* const* const creators = get_creators(count);
     CHECK(count == 1);

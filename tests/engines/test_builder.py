@@ -1,0 +1,306 @@
+"""Engines built by the real TensorRT-RTX, which needs no GPU for that; the StripGate plugin proven inside."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from engines import builder
+from engines.builder import build_engine
+from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
+from engines.layers import Layer, Tensor, check_plugin_layers, layers_path, read_layers
+from engines.strip_gate import is_strip_gate
+from runtime.errors import CheckFailedError, InputError, LgeuError, ManifestError, MissingDependencyError
+from runtime.files import sha256
+from runtime.manifest import BatchProfile, manifest_path, read_engine_manifest
+from runtime.tensorrt_library import load_plugin, load_tensorrt, prepare_parser
+
+PROFILE = BatchProfile(1, 8, 16)
+MakeModel = Callable[..., onnx.ModelProto]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tensorrt_rtx() -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+
+
+def build(onnx_path: Path, out: Path, plugin: Path | None, target: str | None = "SM86") -> Path:
+    return build_engine(onnx_path, out, flavour="tensorrt-rtx", plugin=plugin, profile=PROFILE, target=target)
+
+
+@pytest.mark.parametrize(("fixture", "precision"), [("tiny_onnx", "fp32"), ("tiny_fp16_onnx", "fp16")])
+def test_the_engine_holds_the_plugin_and_its_manifest_fits(
+    fixture: str, precision: str, plugin_library: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    onnx_path = request.getfixturevalue(fixture)
+
+    engine = build(onnx_path, tmp_path / "model.engine", plugin_library)
+
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.engine",
+        "model.engine.json",
+        "model.engine.layers.json",
+    }
+    manifest = read_engine_manifest(engine)
+    assert manifest.precision == precision
+    assert manifest.engine is not None
+    assert manifest.engine.flavour == "tensorrt-rtx"
+    assert manifest.engine.gpu_architecture == "SM86"
+    assert manifest.engine.profile == PROFILE
+    assert manifest.engine.engine_sha256 == sha256(engine)
+    assert manifest.engine.onnx_sha256 == sha256(onnx_path)
+    assert manifest.engine.plugin_sha256 == sha256(plugin_library)
+    dump = json.loads(layers_path(engine).read_text())
+    assert dump["engine_sha256"] == sha256(engine)
+    gates = [layer for layer in dump["layers"] if layer["type"] == "PLUGIN_V3"]
+    kind = {"fp32": "FLOAT", "fp16": "HALF"}[precision]
+    assert gates == [
+        {
+            "name": "strip_gate",
+            "type": "PLUGIN_V3",
+            "outputs": [{"name": "descriptor", "type": kind, "shape": [-1, 16]}],
+        }
+    ]
+    # What TensorRT-RTX itself wrote into the plan.
+    assert b'custom_layer={ name="strip_gate"' in engine.read_bytes()
+
+
+def test_channels_last_stripped_and_named_after_the_onnx_file(
+    make_model: MakeModel, plugin_library: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "last.fp32.onnx"
+    save_model(set_functions(make_model(channels_last=True), "strip"), path)
+
+    engine = build_engine(
+        path, flavour="tensorrt-rtx", plugin=plugin_library, profile=BatchProfile(2, 2, 2), target="SM120"
+    )
+
+    assert engine == tmp_path / "last.fp32.engine"
+    assert b'custom_layer={ name="strip_gate"' in engine.read_bytes()
+    manifest = read_engine_manifest(engine)
+    assert manifest.engine is not None
+    assert manifest.engine.gpu_architecture == "SM120"
+
+
+def test_a_model_without_strip_gate_needs_no_plugin(make_model: MakeModel, tmp_path: Path) -> None:
+    save_model(make_model(gate="none"), tmp_path / "plain.onnx")
+
+    engine = build(tmp_path / "plain.onnx", tmp_path / "plain.engine", None)
+
+    manifest = read_engine_manifest(engine)
+    assert manifest.engine is not None
+    assert manifest.engine.plugin_sha256 is None
+
+
+def test_a_second_build_takes_the_first_ones_place(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(b"old")
+    manifest_path(engine).write_text("old")
+
+    build(tiny_onnx, engine, plugin_library)
+
+    manifest = read_engine_manifest(engine)
+    assert manifest.engine is not None
+    assert manifest.engine.engine_sha256 == sha256(engine)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a refused build must leave nothing: an old engine stays as it is."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "model.engine").write_bytes(b"old")
+    return folder / "model.engine"
+
+
+def refuses(error: type[LgeuError], message: str, out: Path, onnx_path: Path, plugin: Path | None, target: str) -> None:
+    with pytest.raises(error, match=message):
+        build(onnx_path, out, plugin, target)
+    assert out.read_bytes() == b"old"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_no_plugin_library(tiny_onnx: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuses(InputError, "does not exist", out, tiny_onnx, tmp_path / "none.so", "SM86")
+
+    monkeypatch.setattr(builder, "default_plugin", lambda: tmp_path / "never" / "built.so")
+    refuses(InputError, r"no plugin for it .*built\.so does not exist.*make plugin", out, tiny_onnx, None, "SM86")
+
+
+def test_files_that_are_no_plugin(tmp_path: Path) -> None:
+    text = tmp_path / "text.so"
+    text.write_text("not a library")
+    for file, message in ((text, "cannot be loaded"), (Path(onnx.onnx_cpp2py_export.__file__), "not the StripGate")):
+        assert message in _in_new_process("load", file)
+
+
+def test_a_plugin_of_another_operator_version(repository: Path, plugin_library: Path, tmp_path: Path) -> None:
+    library = _second_version(repository, plugin_library, tmp_path)
+
+    assert "has StripGate version 2 in namespace 'lgeu', not StripGate version 1" in _in_new_process("load", library)
+
+
+def test_a_second_library_in_one_process(tiny_onnx: Path, plugin_library: Path, out: Path, tmp_path: Path) -> None:
+    build(tiny_onnx, tmp_path / "first.engine", plugin_library)
+    copy = tmp_path / "copy.so"
+    copy.write_bytes(plugin_library.read_bytes())
+
+    refuses(InputError, "another StripGate library", out, tiny_onnx, copy, "SM86")
+
+
+def test_targets_that_cannot_be_built(tiny_onnx: Path, plugin_library: Path, out: Path) -> None:
+    refuses(InputError, "does not build for SM87; it does for SM75, ", out, tiny_onnx, plugin_library, "SM87")
+
+
+def test_files_that_are_not_ours(make_model: MakeModel, tiny_onnx: Path, out: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    model = make_model()
+    model.metadata_props.clear()
+    onnx.save(model, path)
+    refuses(ManifestError, "has no manifest", out, path, None, "SM86")
+    path.write_bytes(tiny_onnx.read_bytes()[:1000])
+    refuses(InputError, "not a readable ONNX|no ONNX graph", out, path, None, "SM86")
+    save_model(set_functions(make_model(), "inline"), path)
+    refuses(InputError, "was inlined", out, path, None, "SM86")
+
+
+def test_a_height_that_the_strips_do_not_divide(
+    make_model: MakeModel, plugin_library: Path, out: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_model(make_model(strips=3), tmp_path / "three.onnx")
+
+    message = "X has 8 rows; expected a positive multiple of num_strips = 3"
+    refuses(InputError, message, out, tmp_path / "three.onnx", plugin_library, "SM86")
+    assert "rows" not in capfd.readouterr().err  # it is the error's to say
+
+
+def test_a_manifest_that_promises_another_network(
+    make_model: MakeModel, plugin_library: Path, out: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    for changes, message in (
+        ({"precision": "fp16"}, "fp16 by its manifest, but its convolution 'conv1' would run in FLOAT"),
+        ({"embedding_size": 17}, r"embeddings FLOAT \(-1, 16\); expected .*embeddings FLOAT \(-1, 17\)"),
+    ):
+        save_model(_with_manifest(make_model(), changes), path)
+        refuses(InputError, message, out, path, plugin_library, "SM86")
+
+
+def test_an_operator_that_tensorrt_lacks(
+    make_model: MakeModel, plugin_library: Path, out: Path, tmp_path: Path
+) -> None:
+    model = make_model()
+    next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Bernoulli"
+    onnx.save(model, tmp_path / "model.onnx")
+
+    refuses(InputError, "cannot read .*relu1", out, tmp_path / "model.onnx", plugin_library, "SM86")
+
+
+def test_the_other_library_is_not_installed(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
+    try:
+        import tensorrt  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match="pip install tensorrt"):
+            build_engine(
+                tiny_onnx,
+                tmp_path / "e.engine",
+                flavour="tensorrt",
+                plugin=plugin_library,
+                profile=PROFILE,
+                target=None,
+            )
+    else:
+        pytest.skip("tensorrt is installed")
+
+
+def test_a_parser_that_expands_the_function_body_is_found_out(tiny_onnx: Path) -> None:
+    """What trtexec does without the plugin: the parser says nothing, and the layers do."""
+    assert "StripGate is not a plugin layer" in _in_new_process("parse", tiny_onnx)
+
+
+def test_a_kept_function_body_gives_way_to_the_plugin(tiny_onnx: Path, plugin_library: Path) -> None:
+    assert _in_new_process("parse", tiny_onnx, plugin_library) == "accepted"
+
+
+def test_layer_checks_name_the_layer() -> None:
+    gate = Layer("gate", "PLUGIN_V3", (Tensor("descriptor", "HALF", (-1, 16)),))
+    other = Layer("other", "PLUGIN_V3", (Tensor("x", "HALF", (-1, 16)),))
+    check_plugin_layers([gate, other], ["descriptor"], "m.onnx")
+    with pytest.raises(CheckFailedError, match="plugins compute x; expected descriptor"):
+        check_plugin_layers([other], ["descriptor"], "m.onnx")
+    with pytest.raises(CheckFailedError, match="expected a StripGate node"):
+        check_plugin_layers([other], [], "m.onnx")
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+from runtime.errors import LgeuError
+from tests_builder import load, parse
+try:
+    print({"load": load, "parse": parse}[sys.argv[1]](*map(Path, sys.argv[2:])))
+except LgeuError as error:
+    print(error)
+"""
+
+
+def load(library: Path) -> str:
+    load_plugin(load_tensorrt("tensorrt-rtx"), library)
+    return "accepted"
+
+
+def parse(onnx_path: Path, plugin: Path | None = None) -> str:
+    library = load_tensorrt("tensorrt-rtx")
+    prepare_parser(library)
+    trt = library.trt
+    log = trt.Logger(trt.Logger.ERROR)
+    network_builder = trt.Builder(log)
+    if plugin is not None:
+        load_plugin(library, plugin)
+    network = network_builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, log).parse(onnx_path.read_bytes())
+    gates = [node.output[0] for node in load_model(onnx_path).graph.node if is_strip_gate(node)]
+    check_plugin_layers(read_layers(network), gates, str(onnx_path))
+    return "accepted"
+
+
+def _in_new_process(action: str, *paths: Path) -> str:
+    """The registry of plugins is the process's own, so a plugin's absence needs a new one. Returns the last line."""
+    loader = (
+        f"import importlib.util, sys; spec = importlib.util.spec_from_file_location('tests_builder', {__file__!r});"
+    )
+    loader += "module = importlib.util.module_from_spec(spec); sys.modules['tests_builder'] = module;"
+    loader += "spec.loader.exec_module(module)\n"
+    command = [sys.executable, "-c", loader + _CHILD, action, *map(str, paths)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip().splitlines()[-1]
+
+
+def _second_version(repository: Path, plugin_library: Path, tmp_path: Path) -> Path:
+    """The plugin's source with another operator version, linked without its kernel."""
+    source = repository / "engines" / "plugin"
+    text = (source / "strip_gate_plugin.cpp").read_text()
+    assert 'kVersion = "1"' in text
+    (tmp_path / "second.cpp").write_text(
+        text.replace('kVersion = "1"', 'kVersion = "2"')
+        + "char const* lgeu::launch_strip_gate(StripGateShape const&, ElementType, void const*, void const*, "
+        "void const*, void*, void*, CUstream_st*) { return nullptr; }\n"
+    )
+    commands = json.loads((plugin_library.parent / "compile_commands.json").read_text())
+    includes = next(entry["command"] for entry in commands if entry["file"].endswith(".cpp")).split()
+    flags = [word for i, word in enumerate(includes) if word == "-isystem" or includes[i - 1] == "-isystem"]
+    library = tmp_path / "second.so"
+    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{source}", *flags, str(tmp_path / "second.cpp")]
+    subprocess.run([*command, "-o", str(library)], check=True)
+    return library
+
+
+def _with_manifest(model: onnx.ModelProto, changes: dict[str, object]) -> onnx.ModelProto:
+    write_manifest(model, dataclasses.replace(read_manifest(model), **changes))  # type: ignore[arg-type]
+    return model
