@@ -133,7 +133,7 @@ class CudaPythonMemory:
 
     def _describe(self, status: Any) -> str:
         _, text = self._runtime.cudaGetErrorString(status)
-        return f"{text.decode()} (CUDA error {int(status)})"
+        return f"CUDA error {int(status)}: {text.decode()}"
 
 
 class PycudaMemory:

@@ -9,12 +9,13 @@ from runtime.device import CudaPythonMemory, DeviceMemory, open_device
 from runtime.errors import DeviceError
 
 runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
-HAS_GPU = runtime.cudaGetDeviceCount() == (runtime.cudaError_t.cudaSuccess, 1)
+STATUS, COUNT = runtime.cudaGetDeviceCount()
+HAS_GPU = runtime.cudaError_t.cudaSuccess == STATUS and COUNT > 0
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
 def test_without_a_gpu() -> None:
-    with pytest.raises(DeviceError, match=r"no usable NVIDIA GPU \(.*CUDA error \d+\); .* use the \.onnx file"):
+    with pytest.raises(DeviceError, match=r"no usable NVIDIA GPU \(CUDA error \d+: .+\); .* use the \.onnx file"):
         open_device()
 
 
@@ -23,7 +24,7 @@ def test_a_failing_call_names_itself_and_its_reason() -> None:
     # Made without __init__, which would end at the missing GPU; the calls below are the driver's own.
     memory = CudaPythonMemory.__new__(CudaPythonMemory)
     memory._runtime = runtime
-    with pytest.raises(DeviceError, match=r"cudaMalloc failed: .+ \(CUDA error \d+\)"):
+    with pytest.raises(DeviceError, match=r"cudaMalloc failed: CUDA error \d+: .+"):
         memory.allocate(1 << 20)
     with pytest.raises(DeviceError, match="cudaStreamCreate failed"):
         memory.create_stream()

@@ -1,0 +1,106 @@
+"""Which engines are refused before a GPU is looked for, with a real TensorRT-RTX engine; and how batches are padded."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.device import open_device
+from runtime.embedder import Embedder
+from runtime.errors import DeviceError, InputError, LgeuError, ManifestError
+from runtime.manifest import BatchProfile, read_engine_manifest, write_engine_manifest
+from runtime.tensorrt_backend import fit_batch
+
+SHAPE = (16, 8, 3)
+PROFILE = BatchProfile(2, 4, 5)
+
+
+def has_gpu() -> bool:
+    try:
+        open_device().close()
+    except LgeuError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def rtx_engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model built by TensorRT-RTX for SM86."""
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    from engines.builder import build_engine
+
+    out = tmp_path_factory.mktemp("engine") / "tiny.engine"
+    return build_engine(tiny_model, out, flavour="tensorrt-rtx", plugin=None, profile=PROFILE, target="SM86")
+
+
+def rewritten(engine: Path, folder: Path, **changes: Any) -> Path:
+    """A copy of an engine whose manifest is changed."""
+    copy = folder / "copy.engine"
+    copy.write_bytes(engine.read_bytes())
+    manifest = read_engine_manifest(engine)
+    assert manifest.engine is not None
+    write_engine_manifest(copy, dataclasses.replace(manifest, engine=dataclasses.replace(manifest.engine, **changes)))
+    return copy
+
+
+@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
+def test_a_good_engine_without_a_gpu(rtx_engine: Path) -> None:
+    with pytest.raises(DeviceError, match=r"no usable NVIDIA GPU .* use the \.onnx file here"):
+        Embedder.open(rtx_engine)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine_sha256": "0" * 64}, "truncated or replaced"),
+        (
+            {"version": "1.6.0.5"},
+            r"built by tensorrt-rtx 1\.6\.0\.5, and tensorrt-rtx .* is installed here",
+        ),
+        ({"plugin_sha256": "0" * 64}, "built with the plugin of SHA-256 000000000000"),
+    ],
+)
+def test_refused_before_a_gpu_is_looked_for(
+    rtx_engine: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    library = tmp_path / "libstrip_gate.so"
+    library.write_bytes(b"another library")
+    with pytest.raises(ManifestError, match=message):
+        Embedder.open(rewritten(rtx_engine, tmp_path, **changes))
+
+
+def test_an_engine_that_lost_its_manifest_or_its_end(rtx_engine: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone.engine"
+    alone.write_bytes(rtx_engine.read_bytes())
+    with pytest.raises(ManifestError, match=r"has no manifest alone\.engine\.json beside it"):
+        Embedder.open(alone)
+    cut = rewritten(rtx_engine, tmp_path)
+    cut.write_bytes(cut.read_bytes()[:-100])
+    with pytest.raises(ManifestError, match="truncated or replaced"):
+        Embedder.open(cut)
+
+
+@pytest.mark.parametrize(("count", "padded"), [(1, 3), (2, 3), (3, 3), (4, 4), (8, 8)])
+def test_small_batches_are_padded(count: int, padded: int) -> None:
+    images = np.random.default_rng(10).integers(1, 256, (count, *SHAPE), np.uint8)
+    batch = fit_batch(images, BatchProfile(3, 4, 8), SHAPE)
+    assert batch.shape == (padded, *SHAPE)
+    np.testing.assert_array_equal(batch[:count], images)
+    assert not batch[count:].any()
+    assert fit_batch(images[:, :, ::-1], BatchProfile(1, 4, 8), SHAPE).flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((0, *SHAPE), np.uint8),
+        np.zeros((9, *SHAPE), np.uint8),
+        np.zeros((2, 8, 16, 3), np.uint8),
+        np.zeros((2, *SHAPE), np.float32),
+    ],
+)
+def test_refused_batches(images: Any) -> None:
+    with pytest.raises(InputError, match=r"expected 1 to 8 images of shape \(16, 8, 3\) and type uint8"):
+        fit_batch(images, BatchProfile(3, 4, 8), SHAPE)
