@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import logging
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from eval.datasets import ReidDataset
+from eval.datasets import ReidDataset, open_dataset
 from runtime.errors import InputError
 from train.checkpoint import load_checkpoint, untrained_checkpoint
 from train.embedder import open_checkpoint
@@ -104,8 +105,6 @@ def test_resuming_needs_a_checkpoint_with_a_training_part(toy: ReidDataset, toy_
 
 
 def test_other_identities_cannot_be_resumed(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:
-    import dataclasses
-
     other = dataclasses.replace(toy, train=toy.gallery)
     with pytest.raises(InputError, match="identities"):
         fit(toy_recipe, other, trained.parent, resume=True)
@@ -141,10 +140,6 @@ def test_what_is_trained_on_is_said(
 
 
 def test_a_few_steps_on_real_images_lower_the_loss(shared_data: Path, tmp_path: Path) -> None:
-    import dataclasses
-
-    from eval.datasets import open_dataset
-
     market = open_dataset(shared_data / "market1501-train.zip", "person%5")
     few = tuple(image for image in market.train if image.person_id < 12)
     recipe = Recipe(backbone="resnet10t", height=128, width=64, epochs=3, batch_size=16, lr=0.03, milestones=[])
