@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.errors import InputError, LgeuError
+from runtime.errors import DeviceError, EngineMismatchError, InputError, MissingDependencyError
 from runtime.manifest import Precision
 
 from .agreement import Agreement, agreement
@@ -26,6 +26,9 @@ from .stages import TOLERANCES, Comparison, Difference, Figures, NotRun, ParityR
 __all__ = ["TOLERANCES", "Candidate", "ExportedCandidate", "ParityReport", "Tolerance", "candidate", "compare"]
 
 logger = logging.getLogger(__name__)
+
+# What this machine lacks. A damaged file is no such thing: it is an error, like a misspelt name.
+_NOT_HERE = (DeviceError, EngineMismatchError, MissingDependencyError)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ def compare(
 ) -> ParityReport:
     """Run everything on the query and gallery images and compare it with the reference.
 
-    A model that cannot be opened or run here is listed with its reason and is no failure.
+    A model that this machine cannot run (no such device, library, or engine for it) is listed with its reason and is
+    no failure.
 
     Args:
         reference: what counts as right.
@@ -91,8 +95,9 @@ def compare(
         tolerances: by the precision in a candidate's manifest.
 
     Raises:
-        InputError: no test half, a reference with NaN or infinity, or exported embeddings that do not fit the data set.
-        LgeuError: the reference cannot be opened or run.
+        InputError: no test half, a damaged model, a reference with NaN or infinity, or exported embeddings that do not
+            fit the data set.
+        LgeuError: the reference cannot be opened or run, for whatever reason.
     """
     reranking = reranking or Reranking()
     dataset.require_test_half()
@@ -123,7 +128,7 @@ def _attempt(item: Candidate | ExportedCandidate, dataset: ReidDataset, rerankin
         return _read(item, dataset, reranking)
     try:
         return _run(item, dataset, reranking)
-    except LgeuError as error:
+    except _NOT_HERE as error:
         logger.warning("%s was not run: %s", item.name, error)
         return NotRun(item.name, " ".join(str(error).split()))
 

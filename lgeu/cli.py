@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,9 @@ from runtime.files import write_json
 from runtime.manifest import BatchProfile, Flavour, Functions
 
 from .models import open_model
+
+if TYPE_CHECKING:
+    from eval.datasets import ReidDataset
 
 logger = logging.getLogger(__name__)
 
@@ -209,25 +212,52 @@ def evaluate(
 @app.command()
 def parity(
     reference: Annotated[Path, typer.Argument(help="The model that counts as right, usually checkpoint.pt.")],
-    candidates: Annotated[list[Path], typer.Argument(help="ONNX files, engines, or embeddings from trtexec (.json).")],
     data: DataOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder for report.json and report.html.")],
+    candidates: Annotated[
+        list[Path] | None,
+        typer.Argument(help="ONNX files, engines, or what trtexec exported (a .json, or a folder of them)."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
     split_by: SplitOption = None,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
+    trtexec_inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--trtexec-inputs",
+            metavar="DIR",
+            help="Compare nothing: write the images (of people) as trtexec reads them and print its arguments.",
+        ),
+    ] = None,
 ) -> None:
     """Prove that nothing was lost between a checkpoint and what is deployed; status 1 if it was."""
     from eval.datasets import open_dataset
-    from eval.parity import Candidate, candidate, compare
-    from eval.report import write_report
 
     def open_here(path: Path) -> Embedder:
         return open_model(path, device=device, plugin=plugin)
 
+    dataset = open_dataset(data, split_by)
+    if trtexec_inputs is not None:
+        from eval.trtexec_inputs import write_trtexec_inputs
+
+        with open_here(reference) as embedder:
+            print("\n".join(write_trtexec_inputs(dataset, embedder.manifest, embedder.batch_size, trtexec_inputs)))
+        return
+    if not candidates or out is None:
+        raise InputError("expected at least one candidate to compare with the reference, and --out for the report")
+    _report_parity(reference, candidates, dataset, out, open_here)
+
+
+def _report_parity(
+    reference: Path, candidates: list[Path], dataset: "ReidDataset", out: Path, open_here: Callable[[Path], Embedder]
+) -> None:
+    from eval.parity import Candidate, candidate, compare
+    from eval.report import write_report
+
     report = compare(
         Candidate(reference.name, lambda: open_here(reference)),
         [candidate(path, open_here) for path in candidates],
-        open_dataset(data, split_by),
+        dataset,
     )
     page = write_report(report, out)
     print(report.table())

@@ -159,6 +159,15 @@ def test_what_cannot_be_opened_or_run_is_listed_and_is_no_failure(
         compare(Candidate("model.engine", no_gpu), [], dataset)
 
 
+def test_a_damaged_candidate_is_an_error_and_not_left_out(
+    dataset: ReidDataset, reference: Candidate, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "model.onnx"
+    damaged.write_bytes(b"not ONNX")
+    with pytest.raises(InputError, match=r"model\.onnx"):
+        compare(reference, [candidate(damaged, Embedder.open)], dataset)
+
+
 def test_another_embedding_size_fails(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
     report = compare(reference, [Candidate("small.onnx", lambda: make_embedder(size=9))], dataset)
     assert report.failures == ("small.onnx: embeddings have 9 elements, the reference's 27: another model",)
