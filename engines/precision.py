@@ -54,7 +54,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         checker.check_model(result, full_check=True)
     except (checker.ValidationError, shape_inference.InferenceError) as error:
-        raise InputError(f"this graph cannot be cast to fp16 ({error}); use the fp32 file") from error
+        raise InputError(f"this graph cannot be cast to fp16 ({error}); use this model in fp32") from error
     return set_functions(result, manifest.functions or "keep")
 
 
@@ -74,9 +74,9 @@ class _Cast:
         self.graph = model.graph
         self.opset = {entry.domain: entry.version for entry in model.opset_import}
         self.floats = _float_tensors(model)
-        self.initialisers = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.constants = {tensor.name: tensor for tensor in self.graph.initializer if tensor.name in self.floats}
         self.nodes: list[onnx.NodeProto] = []
-        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer if tensor.name not in self.floats}
         # Float tensors that are half where they are made, and the name of each tensor in either type.
         self.made_half: set[str] = set()
         self.names: dict[tuple[str, bool], str] = {}
@@ -88,7 +88,7 @@ class _Cast:
             node = onnx.NodeProto.FromString(original.SerializeToString())
             half = index not in single
             for place, name in enumerate(original.input):
-                if name in self.initialisers or name in self.floats:
+                if name in self.floats:
                     node.input[place] = self._read(name, half and self._takes_half(node, place))
             if half:
                 _make_half(node)
@@ -105,13 +105,13 @@ class _Cast:
 
     def _read(self, name: str, half: bool) -> str:
         """The name under which a node reads `name` in the type it wants; a Cast or a constant is made when needed."""
-        if name not in self.initialisers and (name in self.made_half) == half:
+        if name not in self.constants and (name in self.made_half) == half:
             return name
         if (name, half) not in self.names:
             suffix = "fp16" if half else "fp32"
-            if name in self.initialisers:
+            if name in self.constants:
                 copy = name if name not in self.tensors else f"{name}.{suffix}"
-                self.tensors[copy] = _tensor(self.initialisers[name], copy, half)
+                self.tensors[copy] = _tensor(self.constants[name], copy, half)
             else:
                 copy = f"{name}.{suffix}"
                 kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
@@ -135,7 +135,8 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
     for node in graph.node:
         if unknown := [name for name in node.output if name and name not in known]:
             raise InputError(f"the type of {unknown[0]!r} ({node.op_type}) is not known; this graph cannot be cast")
-    return {name for name, kind in known.items() if kind == TensorProto.FLOAT}
+    constants = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
+    return constants | {name for name, kind in known.items() if kind == TensorProto.FLOAT}
 
 
 def _pixel_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -169,18 +170,18 @@ def _tail_nodes(graph: onnx.GraphProto) -> set[int]:
 
 def _tensor(tensor: onnx.TensorProto, name: str, half: bool) -> onnx.TensorProto:
     array = numpy_helper.to_array(tensor)
-    if not half or array.dtype != np.float32:
+    if not half:
         return numpy_helper.from_array(array, name)
     largest = np.abs(array).max(initial=0)
     if not largest <= FP16_MAX:
         raise InputError(
-            f"weight {tensor.name!r} holds {largest:g}; fp16 ends at {FP16_MAX:,.0f}: use the fp32 file for this model"
+            f"weight {tensor.name!r} holds {largest:g}; fp16 ends at {FP16_MAX:,.0f}; use this model in fp32"
         )
     with np.errstate(under="ignore"):
         cast = array.astype(np.float16)
     if array.size == 1 and array.any() and not cast.any():
         # A single number is a constant of the arithmetic, most often what keeps a divisor from zero.
-        raise InputError(f"constant {tensor.name!r} is {array.item():g}, which is zero in fp16: use the fp32 file")
+        raise InputError(f"constant {tensor.name!r} is {array.item():g}, which is zero in fp16; use this model in fp32")
     return numpy_helper.from_array(cast, name)
 
 

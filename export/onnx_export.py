@@ -64,7 +64,7 @@ def export_checkpoint(
         activation = largest_activation(model, images)
         bar.update()
         if fp16:
-            half = files[out / "model.fp16.onnx"] = to_fp16(model)
+            half = files[out / "model.fp16.onnx"] = _cast(model)
             fp16_checks = compare(half, reference, images)
             check_fp16(fp16_checks, min_cosine, activation)
         bar.update()
@@ -78,6 +78,13 @@ def export_checkpoint(
         min_cosine=min_cosine,
         activation=activation,
     )
+
+
+def _cast(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return to_fp16(model)
+    except InputError as error:
+        raise InputError(f"{error}; nothing was written: export without fp16 (--no-fp16)") from error
 
 
 def _images(crops: Iterable[NDArray[np.uint8]] | None, manifest: Manifest) -> tuple[NDArray[np.uint8], str]:

@@ -132,6 +132,18 @@ def test_constants_of_every_kind(make_model: MakeModel, run_onnx: Run, images: I
     assert (run_onnx(half, images) * run_onnx(make_model(), images)).sum(1).min() > 0.9999
 
 
+def test_integers_are_not_copied(make_model: MakeModel) -> None:
+    model = make_model()
+    # "features", the axis of the L2 norm in float32, is read by layers in half, too.
+    insert_before_x(
+        model,
+        helper.make_node("Unsqueeze", ["c3", "features"], ["c3_5d"]),
+        helper.make_node("Squeeze", ["c3_5d", "features"], ["c3_new"]),
+    )
+    names = [tensor.name for tensor in to_fp16(model).graph.initializer if tensor.data_type == TensorProto.INT64]
+    assert names == ["features"]
+
+
 def test_inputs_that_are_float32_by_definition(make_model: MakeModel, run_onnx: Run, images: Images) -> None:
     model = make_model()
     for name, factor in (("up", 2), ("down", 0.5)):
