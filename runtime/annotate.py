@@ -71,15 +71,15 @@ def labels_of(tracks: NDArray[np.int64], matches: Matches | None) -> list[str]:
 
 
 def draw_box(frame: NDArray[np.uint8], box: NDArray[np.float32], label: str, colour: tuple[int, int, int]) -> None:
-    """Draw a box and a label on its upper edge into `frame` (H x W x 3 uint8), in place."""
+    """Draw a box and, above it but inside the frame, its label into `frame` (H x W x 3 uint8), in place."""
     x, y, w, h = (round(float(value)) for value in box)
     cv2.rectangle(frame, (x, y), (x + w, y + h), colour, 2)
     if not label:
         return
     (width, height), baseline = cv2.getTextSize(label, _FONT, _FONT_SCALE, 1)
-    top = max(y - height - baseline, 0)
-    cv2.rectangle(frame, (x, top), (x + width, top + height + baseline), colour, cv2.FILLED)
-    cv2.putText(frame, label, (x, top + height), _FONT, _FONT_SCALE, _BLACK, 1, cv2.LINE_AA)
+    left, top = max(min(x, frame.shape[1] - width), 0), max(y - height - baseline, 0)
+    cv2.rectangle(frame, (left, top), (left + width, top + height + baseline), colour, cv2.FILLED)
+    cv2.putText(frame, label, (left, top + height), _FONT, _FONT_SCALE, _BLACK, 1, cv2.LINE_AA)
 
 
 def _colour(number: int) -> tuple[int, int, int]:

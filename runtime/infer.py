@@ -15,7 +15,9 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -26,7 +28,7 @@ from .detector import DEFAULT_SCORE, YoloxDetector
 from .embedder import Embedder
 from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from .errors import InputError
-from .files import write_text
+from .files import atomic_path, write_text
 from .gallery import Gallery, Matches
 from .images import list_images, read_image
 from .infer_options import Options, parse_options
@@ -114,11 +116,16 @@ def _people(options: Options) -> tuple[FindPeople, Mapping[int, FrameBoxes]]:
 
 
 def _write(options: Options, embeddings: Embeddings, matches: Matches | None) -> None:
-    if options.annotate:
-        annotate_video(options.source, options.out / "annotated.mp4", embeddings, matches)
-    if matches is not None:
-        write_text(options.out / "matches.csv", _matches_csv(embeddings, matches))
-    embeddings.save(options.out / "embeddings.npz")
+    with ExitStack() as outputs:
+        # Every file is complete before the first one takes its place.
+        def output(name: str) -> Path:
+            return outputs.enter_context(atomic_path(options.out / name))
+
+        if options.annotate:
+            annotate_video(options.source, output("annotated.mp4"), embeddings, matches)
+        if matches is not None:
+            write_text(output("matches.csv"), _matches_csv(embeddings, matches))
+        embeddings.save(output("embeddings.npz"))
 
 
 def _matches_csv(embeddings: Embeddings, matches: Matches) -> str:

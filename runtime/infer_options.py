@@ -50,38 +50,36 @@ class Options:
     def __post_init__(self) -> None:
         if not self.source.exists():
             raise InputError(f"{self.source} does not exist; expected a video, a folder of crops or an image")
-        for problem, remedy in self._contradictions():
-            raise InputError(f"{problem}; {remedy}")
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"--out {self.out} is a file; name a folder")
+        self._check_people()
+        if self.frame_offset is not None and self.boxes is None:
+            raise InputError("--frame-offset given without --boxes; it shifts the frames of a boxes file only")
+        if self.score is not None and self.detector is None:
+            raise InputError("--score given without --detector; boxes from a file are all taken")
+        if self.plugin is not None and self.model.suffix == ".onnx":
+            raise InputError(f"--plugin given with {self.model}; only an engine takes one, leave it out")
 
     @property
     def is_video(self) -> bool:
         """Whether the source is a file that is not an image by its name."""
         return not self.source.is_dir() and not is_image_name(self.source.name)
 
-    def _contradictions(self) -> list[tuple[str, str]]:
-        people = [name for name in ("boxes", "detector") if getattr(self, name) is not None]
-        video_only = [f"--{name}" for name in (*people, *(["annotate"] if self.annotate else []))]
-        checks = (
-            (
-                self.is_video and len(people) != 1,
-                f"{self.source} is a video, given with {' and '.join(f'--{name}' for name in people) or 'no boxes'}",
-                "say where its people are with either --boxes FILE or --detector yolox.onnx",
-            ),
-            (
-                not self.is_video and bool(video_only),
-                f"{' and '.join(video_only)} given with {self.source}",
-                "they go with a video only; a folder or image holds crops of people already",
-            ),
-            (self.frame_offset is not None and self.boxes is None, "--frame-offset given", "it goes with --boxes only"),
-            (self.score is not None and self.detector is None, "--score given", "it goes with --detector only"),
-            (
-                self.plugin is not None and self.model.suffix == ".onnx",
-                f"--plugin given with {self.model}",
-                "an engine takes a plugin; in an .onnx file StripGate has a function body",
-            ),
-            (self.out.exists() and not self.out.is_dir(), f"--out {self.out} is a file", "name a folder"),
-        )
-        return [(problem, remedy) for found, problem, remedy in checks if found]
+    def _check_people(self) -> None:
+        given = [f"--{name}" for name in ("boxes", "detector") if getattr(self, name) is not None]
+        if self.is_video:
+            if len(given) != 1:
+                raise InputError(
+                    f"{self.source} is a video, given with {' and '.join(given) or 'no boxes'}; say where its people "
+                    "are with either --boxes FILE or --detector yolox.onnx"
+                )
+            return
+        given += ["--annotate"] if self.annotate else []
+        if given:
+            raise InputError(
+                f"{' and '.join(given)} given with {self.source}, which is no video; a folder or an image holds "
+                "crops of people already, leave it out"
+            )
 
 
 def parse_options(arguments: Sequence[str] | None) -> Options:
@@ -102,6 +100,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="infer",
+        allow_abbrev=False,
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz.",
         epilog="DIR/annotated.mp4 shows people: keep it no longer than needed.",
     )

@@ -58,26 +58,25 @@ def first_line(error: BaseException) -> str:
 
 
 def _open_on_gpu(ort: Any, path: Path, *, must: bool) -> Any:
-    # A provider that cannot be loaded is left out of the session, or fails it, depending on what is missing.
+    # A provider that cannot be used is left out of the session, or fails it, depending on what is missing.
     try:
         session = _open(ort, path, [_GPU, _CPU])
-        if uses_gpu(session):
-            return session
-        reason = f"its {_GPU} could not be loaded"
-    except DeviceError as error:
-        session, reason = None, str(error)
+        reason = f"{_GPU} could not be loaded: onnxruntime's own message above says why"
+    except InputError as error:
+        session, reason = None, first_line(error.__cause__ or error)
+    if session is not None and uses_gpu(session):
+        return session
+    # A file that the CPU cannot open either is the file's fault, and fails here.
+    session = session or _open(ort, path, [_CPU])
     if must:
         raise DeviceError(
-            f"device 'cuda' was asked for, and onnxruntime {ort.__version__} cannot use the GPU ({reason}); check the "
-            "driver and the CUDA and cuDNN libraries it names above, or use device 'cpu'"
+            f"device 'cuda' was asked for, and onnxruntime {ort.__version__} cannot use the GPU ({reason}); mend "
+            "that, or use device 'cpu'"
         )
     logger.warning(
-        "warning: %s runs on the CPU: onnxruntime %s offers a GPU, and cannot use it (%s)",
-        path,
-        ort.__version__,
-        reason,
+        "warning: %s runs on the CPU: onnxruntime %s offers a GPU and cannot use it (%s)", path, ort.__version__, reason
     )
-    return session or _open(ort, path, [_CPU])
+    return session
 
 
 def _open(ort: Any, path: Path, providers: list[str]) -> Any:
@@ -87,8 +86,6 @@ def _open(ort: Any, path: Path, providers: list[str]) -> Any:
         # Without this, ONNX Runtime answers a failing GPU by opening, or by running, on the CPU.
         return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # its exceptions have no common base but this one
-        if type(error).__name__ == "EPFail":
-            raise DeviceError(first_line(error)) from error
         if "StripGate" in str(error):
             raise InputError(
                 f"{path} has no function body for StripGate, which ONNX Runtime needs; write a file that has with "

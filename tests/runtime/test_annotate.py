@@ -52,11 +52,13 @@ def test_boxes_are_drawn_on_their_frames(make_video: Callable[..., Path], tmp_pa
     assert list(out.parent.iterdir()) == [out]
 
 
-def test_a_box_at_the_edge_and_its_label(make_video: Callable[..., Path]) -> None:
-    frame = np.zeros((50, 90, 3), np.uint8)
-    draw_box(frame, np.array([0, 0, 90, 50], np.float32), "track 1 | id 2 0.50", (0, 200, 255))
-    assert (frame[-1, -1] == [0, 200, 255]).all()
-    assert (frame[:12] == [0, 200, 255]).all(axis=2).sum() > 300
+@pytest.mark.parametrize("box", [(0, 0, 150, 50), (140, 20, 10, 20), (70, 40, 5, 10)])
+def test_a_label_lies_inside_the_frame(box: tuple[float, ...]) -> None:
+    frame = np.zeros((50, 150, 3), np.uint8)
+    draw_box(frame, np.array(box, np.float32), "", (0, 200, 255))
+    outline = int((frame == [0, 200, 255]).all(axis=2).sum())
+    draw_box(frame, np.array(box, np.float32), "track 1", (0, 200, 255))
+    assert (frame == [0, 200, 255]).all(axis=2).sum() > outline + 200
 
 
 def test_a_video_that_ends_early_leaves_the_old_file(make_video: Callable[..., Path], tmp_path: Path) -> None:

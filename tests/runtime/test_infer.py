@@ -140,9 +140,9 @@ def test_a_detector_that_finds_nobody(
     [
         ((), "is a video, given with no boxes; say where its people are with either --boxes FILE or --detector"),
         (("--boxes", "b", "--detector", "d"), "given with --boxes and --detector; say where"),
-        (("--detector", "d", "--frame-offset", "0"), "--frame-offset given; it goes with --boxes only"),
-        (("--boxes", "b", "--score", ".5"), "--score given; it goes with --detector only"),
-        (("--boxes", "b", "--plugin", "p.so"), "an engine takes a plugin"),
+        (("--detector", "d", "--frame-offset", "0"), "--frame-offset given without --boxes"),
+        (("--boxes", "b", "--score", ".5"), "--score given without --detector"),
+        (("--boxes", "b", "--plugin", "p.so"), "only an engine takes one"),
         (("--boxes", "b", "--device", "tpu"), "argument --device: invalid choice: 'tpu'"),
         (("--boxes", "b", "--batch-size", "x"), "argument --batch-size: invalid int value: 'x'"),
         (("--boxes", "b", "--bocks", "c"), "unrecognized arguments: --bocks c; see --help"),
@@ -187,7 +187,7 @@ def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("--boxes", "b"), "--boxes given with"),
         (("--detector", "d", "--annotate"), "--detector and --annotate given with"),
-        (("--annotate",), "they go with a video only; a folder or image holds crops of people already"),
+        (("--annotate",), "which is no video; a folder or an image holds crops of people already"),
     ],
 )
 def test_refused_with_a_folder(

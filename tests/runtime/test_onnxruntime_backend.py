@@ -142,6 +142,32 @@ def test_a_gpu_that_is_not_offered(tiny_model: Path, caplog: pytest.LogCaptureFi
     assert caplog.records == []
 
 
+@pytest.fixture
+def offered_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime seems to offer a GPU, and does not give it: as its GPU package does where CUDA is missing."""
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+
+
+@needs_no_gpu_provider
+@pytest.mark.usefixtures("offered_gpu")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_gpu_that_is_offered_and_cannot_be_used(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DeviceError, match=r"'cuda' was asked for, .* cannot use the GPU \(.* could not be loaded"):
+        OnnxRuntimeBackend(tiny_model, "cuda")
+    assert OnnxRuntimeBackend(tiny_model, "cpu").name == "onnxruntime (CPU)"
+    assert caplog.records == []
+    with caplog.at_level(logging.WARNING):
+        assert OnnxRuntimeBackend(tiny_model, "auto").name == "onnxruntime (CPU)"
+    assert "runs on the CPU: onnxruntime" in caplog.text
+    (tmp_path / "text.onnx").write_text("not a protobuf, not at all")
+    with pytest.raises(InputError, match="is not a model"):
+        OnnxRuntimeBackend(tmp_path / "text.onnx", "cuda")
+
+
 def test_an_unknown_device(tiny_model: Path) -> None:
     device: Any = "tpu"
     with pytest.raises(InputError, match="device is 'tpu'; expected 'auto', 'cpu' or 'cuda'"):
