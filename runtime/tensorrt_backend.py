@@ -105,12 +105,14 @@ class _Execution:
         ):
             self._addresses[name] = device.allocate(size)
             resources.callback(device.free, self._addresses[name])
-            self._context.set_tensor_address(name, self._addresses[name])
+            if not self._context.set_tensor_address(name, self._addresses[name]):
+                raise DeviceError(f"{path} refused the address of {name} ({self._complaint()})")
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `TensorRTBackend.run`."""
         batch = fit_batch(images, self._profile, (self._manifest.height, self._manifest.width, 3))
         output = np.empty((len(batch), self._manifest.embedding_size), np.float32)
+        self._messages.clear()
         if not self._context.set_input_shape(_INPUT, batch.shape):
             raise DeviceError(f"the engine refused the input shape {batch.shape} ({self._complaint()})")
         self._device.upload(self._addresses[_INPUT], batch, self._stream)

@@ -127,8 +127,9 @@ class HostTensorRT:
     def create_execution_context(self) -> "HostTensorRT | None":
         return self if self.has_context else None
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self._addresses[name] = address
+        return name in self.tensors
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.seen.append(tuple(shape))
