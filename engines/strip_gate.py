@@ -8,9 +8,9 @@ OPERATOR = "StripGate"
 OPERATOR_VERSION = 1
 
 # 18 is what torch's exporter writes natively (no version conversion), it has LayerNormalization (17), and it is inside
-# what TensorRT 10.3's parser (9 to 20) and ONNX Runtime 1.18 (up to 21) read.
+# what TensorRT 10.3's parser (9 to 20) and ONNX Runtime 1.20 (up to 21) read.
 OPSET = 18
-# Model-local functions came with 8. Nothing newer is used, and TensorRT 10.3 (onnx 1.16) and ONNX Runtime 1.18 read
+# Model-local functions came with 8 and nothing newer is used; TensorRT 10.3 (onnx 1.16) and ONNX Runtime 1.20 read
 # files up to 10 only.
 IR_VERSION = 8
 
