@@ -1,16 +1,19 @@
 """Which engines are refused before a GPU is looked for, with a real TensorRT-RTX engine; and how batches are padded."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime.device import open_device
 from runtime.embedder import Embedder
-from runtime.errors import DeviceError, InputError, LgeuError, ManifestError
-from runtime.manifest import BatchProfile, read_engine_manifest, write_engine_manifest
+from runtime.errors import DeviceError, InputError, LgeuError, ManifestError, MissingDependencyError
+from runtime.manifest import BatchProfile, Flavour, read_engine_manifest, write_engine_manifest
+from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import fit_batch
 
 SHAPE = (16, 8, 3)
@@ -80,6 +83,29 @@ def test_an_engine_that_lost_its_manifest_or_its_end(rtx_engine: Path, tmp_path:
     cut.write_bytes(cut.read_bytes()[:-100])
     with pytest.raises(ManifestError, match="truncated or replaced"):
         Embedder.open(cut)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+def test_an_engine_that_runs(
+    tiny_model: Path,
+    crops: list[NDArray[np.uint8]],
+    oracle: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
+    flavour: Flavour,
+    tmp_path: Path,
+) -> None:
+    from engines.builder import build_engine
+
+    try:
+        out = build_engine(
+            tiny_model, tmp_path / "a.engine", flavour=flavour, plugin=None, profile=PROFILE, target=None
+        )
+    except (MissingDependencyError, InputError) as error:
+        pytest.skip(str(error))
+    with Embedder.open(out) as embedder:
+        features = embedder.embed(crops, "BGR")
+    np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "padded"), [(1, 3), (2, 3), (3, 3), (4, 4), (8, 8)])
