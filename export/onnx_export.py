@@ -51,13 +51,13 @@ def export_checkpoint(
         raise InputError(f"{out} is a file; expected a folder for model.onnx and model.fp16.onnx")
     source = load_checkpoint(Path(checkpoint))
     images, described = _images(crops, source.manifest)
-    reference = TorchBackend(source.model, source.manifest, torch.device("cpu")).run
     min_cosine = FP16_MIN_COSINE_UNTRAINED if source.manifest.trained_on == UNTRAINED else FP16_MIN_COSINE
     files: dict[Path, onnx.ModelProto] = {}
     fp16_checks: tuple[BatchCheck, ...] = ()
     with progress(range(4), "exporting", unit="step") as bar:
         model = files[out / "model.onnx"] = convert(source, sha256(Path(checkpoint)))
         bar.update()
+        reference = TorchBackend(source.model, source.manifest, torch.device("cpu")).run
         fp32_checks = compare(model, reference, images)
         check_fp32(fp32_checks)
         bar.update()
