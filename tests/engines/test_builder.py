@@ -9,8 +9,9 @@ from pathlib import Path
 
 import onnx
 import pytest
+from tqdm import tqdm
 
-from engines import builder
+from engines import builder, tensorrt_log
 from engines.builder import build_engine
 from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
 from engines.layers import Layer, Tensor, check_plugin_layers, layers_path, read_layers
@@ -199,6 +200,25 @@ def test_an_operator_that_tensorrt_lacks(
     onnx.save(model, tmp_path / "model.onnx")
 
     refuses(InputError, "cannot read .*relu1", out, tmp_path / "model.onnx", plugin_library, "SM86")
+
+
+def test_ctrl_c_stops_the_build_and_leaves_nothing(
+    tiny_onnx: Path, plugin_library: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = []
+
+    class Interrupted(tqdm):  # type: ignore[type-arg]
+        def update(self, n: float | None = 1) -> bool | None:
+            steps.append(n)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(tensorrt_log, "progress", lambda items, description, **rest: Interrupted(items, disable=True))
+
+    with pytest.raises(KeyboardInterrupt):
+        build(tiny_onnx, out, plugin_library)
+    assert steps
+    assert out.read_bytes() == b"old"
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_the_other_library_is_not_installed(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+#!/usr/bin/env bash
+# Runs the StripGate plugin inside full TensorRT on this machine's GPU and compares with ONNX Runtime: builds the plugin
+# and an engine from every ONNX file, also by trtexec where it is installed, and writes one JSON to report.
+#
+#   scripts/verify_tensorrt.sh [--out FOLDER] [--batch MIN:OPT:MAX] [--data DATASET MODEL.onnx [MODEL.fp16.onnx ...]]
+#
+# The first model is the reference and should be fp32. DATASET is a folder or zip in a layout that `lgeu parity` takes.
+# Without models the demo makes both (synthetic pedestrians; needs the package's training extras). TensorRT_ROOT names a
+# TensorRT that is not in the system's folders.
+# Exit status: 0 all within tolerance, 1 something failed or disagrees (see the JSON), 2 something is missing here.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+out=verify data='' batch=1:32:64
+models=()
+while (($#)); do
+    case $1 in
+    --out | --data | --batch)
+        (($# > 1)) || { echo "verify_tensorrt: error: $1 needs a value" >&2; exit 2; }
+        declare "${1#--}=$2"
+        shift 2
+        ;;
+    -h | --help)
+        sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
+        exit 0
+        ;;
+    -*) echo "verify_tensorrt: error: unknown option $1; see --help" >&2; exit 2 ;;
+    *)
+        models+=("$1")
+        shift
+        ;;
+    esac
+done
+
+if [[ -x $root/.venv/bin/lgeu ]]; then
+    export PATH=$root/.venv/bin:$PATH
+fi
+if ! command -v nvcc >/dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
+    export PATH=$PATH:/usr/local/cuda/bin
+fi
+
+missing=()
+need() { # what it is, what to do, and the command that shows that it is there
+    local what=$1 remedy=$2
+    shift 2
+    "$@" >/dev/null 2>&1 || missing+=("$what: $remedy")
+}
+need "lgeu" "install the project: pip install -e '.[cli,eval,report,engines,onnxruntime]'" command -v lgeu
+need "TensorRT's Python package" "pip install tensorrt; JetPack: apt-get install python3-libnvinfer" \
+    python3 -c 'import tensorrt'
+need "a usable GPU" "install NVIDIA's driver, and cuda-python or pycuda (pip install cuda-python)" \
+    python3 -c 'from runtime.device import open_device; open_device().close()'
+need "nvcc" "install the CUDA toolkit" command -v nvcc
+need "cmake" "pip install cmake, or apt-get install cmake" command -v cmake
+if ((${#models[@]} == 0)); then
+    need "torch" "give --data and ONNX files, or install the training extras: pip install -e '.[all]'" \
+        python3 -c 'import torch'
+elif [[ -z $data ]]; then
+    missing+=("--data: a data set to embed, in the Market-1501 layout or one folder a person")
+fi
+for model in "${models[@]}"; do
+    [[ $model == *.onnx && -f $model ]] || missing+=("$model: no such ONNX file")
+done
+if ((${#missing[@]})); then
+    echo "verify_tensorrt: error: this machine lacks what it takes:" >&2
+    printf '  - %s\n' "${missing[@]}" >&2
+    exit 2
+fi
+
+if [[ -e $out/verify_tensorrt.json || -e $out/parity ]]; then
+    echo "verify_tensorrt: error: $out holds an earlier run; name another folder with --out, or remove it" >&2
+    exit 2
+fi
+mkdir -p "$out"
+failures=()
+attempt() { # runs a step; what fails is reported, and the rest still runs
+    echo "== $*"
+    local status=0
+    "$@" || status=$?
+    ((status == 0)) || failures+=("exit status $status: $*")
+    return "$status"
+}
+
+"$root/scripts/build_plugin.sh"
+plugin=$root/engines/plugin/build/libstrip_gate.so
+
+if ((${#models[@]} == 0)); then
+    lgeu demo --out "$out/demo"
+    mapfile -t models < <(find "$out/demo" -name '*.onnx' | sort -r) # model.onnx before model.fp16.onnx
+    data=$(dirname "$(find "$out/demo" -type d -name bounding_box_test -print -quit)")
+fi
+
+release=$(python3 -c 'import tensorrt; print(tensorrt.__version__)')
+engines=()
+for model in "${models[@]}"; do
+    name=$(basename "${model%.onnx}")
+    if attempt lgeu build "$model" --flavour tensorrt --plugin "$plugin" --batch "$batch" --out "$out/$name.engine"; then
+        engines+=("$out/$name.engine")
+    fi
+    command -v trtexec >/dev/null || continue
+    # The way without Python: the printed command, on a file with the function body stripped, as 10.6 and older need it.
+    attempt lgeu rewrite "$model" --functions strip --out "$out/$name.strip.onnx" || continue
+    by_trtexec=$out/$name.trtexec.engine
+    lgeu build "$out/$name.strip.onnx" --plugin "$plugin" --batch "$batch" --out "$by_trtexec" --print-trtexec \
+        >"$out/$name.trtexec.sh"
+    lines=1,2
+    [[ ${release%%.*} -lt 11 ]] || lines=3,4
+    if attempt bash -euc "$(sed -n "${lines}p" "$out/$name.trtexec.sh")"; then
+        engines+=("$by_trtexec")
+    fi
+done
+
+if ((${#engines[@]})); then
+    attempt lgeu parity "${models[0]}" "${engines[@]}" --data "$data" --plugin "$plugin" --out "$out/parity" || true
+fi
+
+python3 - "$out" "$release" "${failures[@]}" <<'PYTHON'
+import json, pathlib, platform, subprocess, sys
+
+out, release, failures = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+
+
+def output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        return f"not known ({error})"
+
+
+parity_file = out / "parity" / "report.json"
+parity = json.loads(parity_file.read_text()) if parity_file.exists() else None
+failures += [f"not run: {engine['name']}: {engine['reason']}" for engine in (parity or {}).get("not_run", [])]
+layers = {path.name: json.loads(path.read_text())["layers"] for path in sorted(out.glob("*.layers.json"))}
+report = {
+    "tensorrt": release,
+    "gpu": output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"),
+    "system": platform.platform(),
+    "nvcc": output("nvcc", "--version").splitlines()[-1],
+    "commit": output("git", "rev-parse", "HEAD"),
+    "failures": failures,
+    "plugin_layers": {name: [layer for layer in dump if layer["type"] == "PLUGIN_V3"] for name, dump in layers.items()},
+    "engines": {path.name: json.loads(path.read_text()) for path in sorted(out.glob("*.engine.json"))},
+    "parity": parity,
+}
+path = out / "verify_tensorrt.json"
+path.write_text(json.dumps(report, indent=2) + "\n")
+for failure in failures:
+    print(f"verify_tensorrt: failed: {failure}", file=sys.stderr)
+print(f"wrote {path}: please attach it to a report on the project's page")
+sys.exit(1 if failures or parity is None else 0)
+PYTHON
+echo "verify_tensorrt: all engines ran and agree with the reference"
