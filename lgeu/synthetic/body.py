@@ -29,7 +29,10 @@ class Part:
 
 
 class Body:
-    """Builds the parts of one person in one pose."""
+    """Builds the parts of one person in one pose.
+
+    The numbers are in body heights. A part's lift moves it in the painting order only: clothes lie over limbs.
+    """
 
     def __init__(self, person: Person, pose: Pose) -> None:
         self.person = person
@@ -58,7 +61,11 @@ class Body:
             ]
         if person.lower == "skirt":
             hem = (bones.knees[0] + bones.knees[1]) / 2 + _UP * 0.02
-            parts.append(self._limb(bones.pelvis + _UP * 0.02, hem, 0.105 * wide, 0.135 * wide, cloth, 0.08, flat=True))
+            parts.append(
+                self._limb(
+                    bones.pelvis + _UP * 0.02, hem, self._seen_width(0.105, 0.085), 0.135 * wide, cloth, 0.15, flat=True
+                )
+            )
         return parts
 
     def _torso(self) -> list[Part]:
@@ -68,7 +75,7 @@ class Body:
         # Seen from the side a trunk is little more than half as wide.
         top, bottom = self._seen_width(0.13, 0.08), self._seen_width(0.108, 0.082) + 0.015 * person.upper_length
         parts = [
-            self._limb(bones.pelvis + _UP * 0.03, bones.pelvis - _UP * 0.03, bottom, bottom, self._seat(), 0.05),
+            self._limb(bones.pelvis + _UP * 0.03, bones.pelvis - _UP * 0.03, bottom, bottom, self._seat(), 0.1),
             self._trunk(shoulders, hem, top, bottom, self._seen_fabric(person.upper)),
             self._limb(bones.neck - _UP * 0.02, bones.head, 0.032, 0.03, Fabric(person.skin), -0.01),
         ]
@@ -76,7 +83,7 @@ class Body:
             middle = bones.pelvis * 0.5 + shoulders * 0.5 + _FORWARD * 0.08
             shirt = Fabric(person.upper.second)
             reach = (shoulders - hem) * 0.46
-            parts.append(self._limb(middle + reach, middle - reach, 0.035 * self.front, 0.05 * self.front, shirt, 0.0))
+            parts.append(self._limb(middle + reach, middle - reach, 0.035 * self.front, 0.05 * self.front, shirt, 0.06))
         return parts
 
     def _seat(self) -> Fabric:
@@ -98,9 +105,9 @@ class Body:
             shoulder, elbow, hand = bones.shoulders[side], bones.elbows[side], bones.hands[side]
             forearm = sleeve if person.sleeves == "long" else skin
             parts += [
-                self._limb(hand, hand - _UP * 0.03, 0.021, 0.018, skin, 0.044),
-                self._limb(elbow, hand, 0.033 * wide, 0.024 * wide, forearm, 0.05),
-                self._limb(shoulder - _UP * 0.01, elbow, 0.042 * wide, 0.035 * wide, sleeve, 0.055),
+                self._limb(hand, hand - _UP * 0.03, 0.021, 0.018, skin, 0.13),
+                self._limb(elbow, hand, 0.033 * wide, 0.024 * wide, forearm, 0.135),
+                self._limb(shoulder - _UP * 0.01, elbow, 0.042 * wide, 0.035 * wide, sleeve, 0.13),
             ]
         return parts
 
@@ -112,20 +119,23 @@ class Body:
             0.038,
             0.044,
             Fabric(person.skin),
-            0.09,
+            0.18,
         )
         if person.hair == "none":
-            parts = [face, self._limb(head + _UP * 0.01, head + _UP * 0.02, 0.05, 0.05, Fabric(person.skin), 0.085)]
+            parts = [face, self._limb(head + _UP * 0.01, head + _UP * 0.02, 0.05, 0.05, Fabric(person.skin), 0.175)]
         else:
             crown = head + _UP * 0.018 - _FORWARD * 0.008
-            nape = head - _UP * (0.02 if person.hair == "short" else 0.13) - _FORWARD * 0.03
-            width = 0.05 if person.hair == "short" else 0.055
-            hair = self._limb(crown, nape, 0.053, width, Fabric(person.hair_colour), 0.09)
-            parts = [face, hair]
+            hair = Fabric(person.hair_colour)
+            nape = head - _UP * 0.02 - _FORWARD * 0.03
+            parts = [face, self._limb(crown, nape, 0.053, 0.05, hair, 0.18)]
+            if person.hair == "long":
+                # Behind the trunk when seen from the front, over it from the back.
+                tips = head - _UP * 0.16 - _FORWARD * 0.06
+                parts.append(self._limb(nape - _FORWARD * 0.03, tips, 0.052, 0.045, hair, 0.11))
         if person.hat is not None:
             top, hat = head + _UP * 0.04, Fabric(person.hat)
-            parts.append(self._limb(top, top + _UP * 0.01, 0.054, 0.046, hat, 0.2))
-            parts.append(self._limb(top, top + _FORWARD * 0.07, 0.03, 0.012, hat, 0.21))
+            parts.append(self._limb(top, top + _UP * 0.01, 0.054, 0.046, hat, 0.3))
+            parts.append(self._limb(top, top + _FORWARD * 0.07, 0.03, 0.012, hat, 0.31))
         return parts
 
     def _luggage(self) -> list[Part]:
@@ -150,11 +160,11 @@ class Body:
         if person.luggage == "shoulder":
             hip = bones.pelvis + np.array([side * 0.13 * person.girth, 0.02, 0.0])
             strap = [
-                self._limb(bones.shoulders[1 - index] + _UP * 0.01 + depth, hip + depth, 0.01, 0.01, fabric, 0.03)
-                for depth in (_FORWARD * 0.075, -_FORWARD * 0.075)
+                self._limb(bones.shoulders[1 - index] + _UP * 0.01 + depth, hip + depth, 0.01, 0.01, fabric, 0.1)
+                for depth in (_FORWARD * 0.06, -_FORWARD * 0.06)
             ]
             bag = self._limb(
-                hip, hip - _UP * 0.12, self._across(0.04, 0.09), self._across(0.04, 0.09), fabric, 0.1, flat=True
+                hip, hip - _UP * 0.12, self._across(0.04, 0.09), self._across(0.04, 0.09), fabric, 0.15, flat=True
             )
             return [*strap, bag]
         return []
@@ -163,7 +173,7 @@ class Body:
         bones = self.skeleton
         top, bottom = bones.neck - _UP * 0.05 - _FORWARD * 0.13, bones.pelvis + _UP * 0.08 - _FORWARD * 0.14
         width = self._seen_width(0.095, 0.06) / self.person.girth
-        parts = [self._limb(top, bottom, width * 0.85, width, fabric, 0.06)]
+        parts = [self._limb(top, bottom, width * 0.85, width, fabric, 0.12)]
         for shoulder in bones.shoulders:
             inwards = shoulder * np.array([0.6, 1.0, 1.0])
             parts.append(
@@ -201,7 +211,7 @@ class Body:
                 start - side * top_width * 0.92 + along * 0.05,
             ]
         )
-        return Part(outline, np.array([start, end]), (top_width, bottom_width), fabric, nearness + 0.06)
+        return Part(outline, np.array([start, end]), (top_width, bottom_width), fabric, nearness + _TRUNK)
 
     def _limb(
         self,
@@ -228,4 +238,5 @@ class Body:
         return np.array(a[:2]), np.array(b[:2]), (a[2] + b[2]) / 2
 
 
+_TRUNK = 0.12
 _UP, _FORWARD = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])

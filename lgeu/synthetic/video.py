@@ -32,11 +32,13 @@ class SyntheticVideo:
         video: the video.
         boxes: ground truth in MOT format: frames from 1, confidence 1, boxes clipped to the frame.
         tracks: JSON, the person id of each track.
+        people: the same, track to person id.
     """
 
     video: Path
     boxes: Path
     tracks: Path
+    people: dict[int, int]
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ def write_video(world: World, out: Path) -> SyntheticVideo:
     rng = world.rng(_VIDEO_KEY)
     ids = [int(number) for number in rng.permutation(list(world.test))[: world.size.video_people]]
     walkers = [_walker(world.test[number], rng) for number in ids]
-    files = SyntheticVideo(out / "video.mp4", out / "boxes.txt", out / "tracks.json")
+    people = dict(enumerate(ids, start=1))
+    files = SyntheticVideo(out / "video.mp4", out / "boxes.txt", out / "tracks.json", people)
     lines: list[str] = []
     with atomic_path(files.video) as temporary:
         _encode(temporary, _frames(world, walkers, lines, rng))
     write_text(files.boxes, "".join(lines))
-    write_json(files.tracks, {str(track): number for track, number in enumerate(ids, start=1)})
+    write_json(files.tracks, {str(track): number for track, number in people.items()})
     return files
 
 

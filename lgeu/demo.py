@@ -1,0 +1,337 @@
+"""`lgeu demo`: the whole way in one go, on synthetic pedestrians or on a data set that is given."""
+
+import dataclasses
+import itertools
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engines.builder import build_engine
+from eval.datasets import ReidDataset, open_dataset
+from eval.embedding import embed_images
+from eval.evaluation import Evaluation, evaluate_model, figures
+from eval.parity import Candidate, ParityReport, candidate, compare
+from eval.report import write_report
+from export.onnx_export import export_checkpoint
+from runtime.embedder import Embedder
+from runtime.embeddings import Embeddings
+from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDependencyError
+from runtime.files import write_json, write_text
+from runtime.gallery import Gallery
+from runtime.infer import main as infer
+from runtime.manifest import BatchProfile, Flavour
+from runtime.tensorrt_library import default_plugin
+from train.checkpoint import untrained_checkpoint
+from train.embedder import open_checkpoint
+from train.fit import fit
+from train.recipe import Recipe, load_recipe
+
+from .demo_size import SIZES, DemoSize
+from .journal import Journal, StageRecord
+from .models import open_model
+from .synthetic.dataset import write_dataset
+from .synthetic.video import SyntheticVideo, write_video
+from .synthetic.world import World, make_world
+
+# A network that has learnt the synthetic identities reaches these; real data have no such figures.
+LEAST_MAP = 0.60
+LARGEST_SHARE_OF_ERROR = 0.5
+
+_MARKER = "made-by-lgeu-demo.txt"
+_MARKER_TEXT = "`lgeu demo` made this folder and empties it when it runs again.\n"
+_EXPORT_CROPS = 64
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What came out.
+
+    Attributes:
+        out: the folder with everything.
+        data: name of the data set.
+        synthetic: whether its people were drawn.
+        untrained: figures of the network with random weights, fractions by name.
+        trained: likewise after training.
+        video_rank1: share of the video's boxes whose nearest gallery image is of the right person; None without video.
+        stages: what was run and what was not.
+        failures: what is outside its tolerance, a line each.
+    """
+
+    out: Path
+    data: str
+    synthetic: bool
+    untrained: dict[str, float]
+    trained: dict[str, float]
+    video_rank1: float | None
+    stages: tuple[StageRecord, ...]
+    failures: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON's types."""
+        return {**dataclasses.asdict(self), "out": str(self.out)}
+
+
+def run_demo(
+    out: Path, *, size: str | DemoSize = "default", data: Path | None = None, split_by: str | None = None, seed: int = 0
+) -> DemoResult:
+    """Generate, train, export, build, run and prove.
+
+    Args:
+        out: folder for everything; new, empty, or of an earlier demo, which is then replaced.
+        size: "tiny" (about three minutes on two cores), "default", or sizes of one's own.
+        data: a data set in place of the synthetic one; there is no video then.
+        split_by: see `open_dataset`; for `data` only.
+        seed: of the synthetic data.
+
+    Returns:
+        The result, which is also in `out`/demo.json.
+
+    Raises:
+        InputError: `out` holds something else, or the data cannot be read.
+        CheckFailedError: mAP or parity is outside its tolerance; everything was run and written nevertheless.
+    """
+    size = SIZES[size] if isinstance(size, str) else size
+    if split_by is not None and data is None:
+        raise InputError("a split was given without a data set; name one with --data")
+    out = _prepare(Path(out))
+    result = _Demo(out, size, load_recipe(size.recipe), make_world(size.world, seed), data, split_by).run()
+    write_json(out / "demo.json", result.to_json())
+    if result.failures:
+        raise CheckFailedError(f"{len(result.failures)} checks failed: {'; '.join(result.failures)}")
+    return result
+
+
+def _prepare(out: Path) -> Path:
+    """An empty folder with the demo's marker in it."""
+    try:
+        entries = list(out.iterdir()) if out.exists() else []
+        if entries and not (out / _MARKER).exists():
+            raise InputError(f"{out} is not empty and not of an earlier demo; name another folder with --out")
+        for entry in entries:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    except OSError as error:
+        raise InputError(f"cannot empty {out}: {error}; name another folder with --out") from error
+    write_text(out / _MARKER, _MARKER_TEXT)
+    return out
+
+
+class _Demo:
+    """One run; each stage takes files and leaves files, as on the command line."""
+
+    def __init__(
+        self, out: Path, size: DemoSize, recipe: Recipe, world: World, data: Path | None, split_by: str | None
+    ) -> None:
+        self.out, self.size, self.recipe, self.world, self.data, self.split_by = (
+            out, size, recipe, world, data, split_by,
+        )  # fmt: skip
+        self.journal = Journal()
+
+    def run(self) -> DemoResult:
+        """All stages in order."""
+        dataset = self.make_data()
+        untrained = self.evaluate_untrained(dataset)
+        checkpoint = self.train(dataset)
+        trained = self.evaluate_trained(checkpoint, dataset)
+        models = self.export(checkpoint, dataset)
+        engines = self.build_engines(models)
+        video_rank1 = self.infer(models[0], dataset)
+        report = self.prove(checkpoint, [*models, *engines], dataset)
+        synthetic = self.data is None
+        result = DemoResult(
+            out=self.out,
+            data=dataset.name,
+            synthetic=synthetic,
+            untrained=figures(untrained.metrics),
+            trained=figures(trained.metrics),
+            video_rank1=video_rank1,
+            stages=tuple(self.journal.records),
+            failures=(*(check_learning(untrained, trained) if synthetic else ()), *report.failures),
+        )
+        print(f"\n{summary(result)}\n\n{self.journal.table()}\n\nreport: {self.out / 'report' / 'report.html'}")
+        return result
+
+    def make_data(self) -> ReidDataset:
+        """The data set: drawn, or the one that was given."""
+
+        def work() -> ReidDataset:
+            if self.data is not None:
+                return open_dataset(self.data, self.split_by)
+            return open_dataset(write_dataset(self.world, self.out / "synthetic-pedestrians"))
+
+        def describe(dataset: ReidDataset) -> str:
+            return (
+                f"{dataset.name}: {len(dataset.train):,} images to train on, {len(dataset.query):,} queries, "
+                f"{len(dataset.gallery):,} in the gallery"
+            )
+
+        dataset = self.journal.run("data set" if self.data else "draw the data set", work, describe)
+        dataset.require_test_half()
+        return dataset
+
+    def evaluate_untrained(self, dataset: ReidDataset) -> Evaluation:
+        """What random weights reach: where training starts from."""
+
+        def work() -> Evaluation:
+            path = self.out / "untrained.pt"
+            untrained_checkpoint(path, **self.recipe.architecture(), seed=self.recipe.seed)
+            with open_checkpoint(path) as embedder:
+                return evaluate_model(embedder, dataset)
+
+        return self.journal.run("evaluate untrained", work, describe_figures)
+
+    def train(self, dataset: ReidDataset) -> Path:
+        """Train with the size's recipe."""
+        recipe = self.recipe
+        return self.journal.run(
+            "train",
+            # Measured in the next stage, once.
+            lambda: fit(recipe, dataclasses.replace(dataset, query=(), gallery=()), self.out / "training"),
+            lambda path: f"{recipe.backbone}, gate {recipe.gate}, {recipe.epochs} epochs: {path}",
+        )
+
+    def evaluate_trained(self, checkpoint: Path, dataset: ReidDataset) -> Evaluation:
+        """What the trained weights reach."""
+
+        def work() -> Evaluation:
+            with open_checkpoint(checkpoint) as embedder:
+                return evaluate_model(embedder, dataset)
+
+        return self.journal.run("evaluate trained", work, describe_figures)
+
+    def export(self, checkpoint: Path, dataset: ReidDataset) -> list[Path]:
+        """Both ONNX files; the fp32 one first."""
+        crops = [dataset.read(image) for image in dataset.query[:_EXPORT_CROPS]]
+        report = self.journal.run(
+            "export",
+            lambda: export_checkpoint(checkpoint, self.out / "export", crops),
+            lambda report: "; ".join(str(report).splitlines()[:1]),
+        )
+        return [path for path in (report.fp32, report.fp16) if path is not None]
+
+    def build_engines(self, models: list[Path]) -> list[Path]:
+        """An engine of each file by each library that can build here."""
+        targets: tuple[tuple[Flavour, str | None], ...] = (("tensorrt-rtx", "SM86"), ("tensorrt", None))
+        engines = [self._build(model, *target) for target, model in itertools.product(targets, models)]
+        return [engine for engine in engines if engine is not None]
+
+    def _build(self, model: Path, flavour: Flavour, target: str | None) -> Path | None:
+        name = f"build {model.name} with {flavour}"
+        if self.recipe.gate != "none" and not default_plugin().is_file():
+            self.journal.skip(
+                name, "the StripGate plugin is not built here; `make plugin` builds it, with nvcc and CMake"
+            )
+            return None
+        out = self.out / "engines" / f"{model.stem}.{flavour}.engine"
+        try:
+            return self.journal.run(
+                name,
+                lambda: build_engine(
+                    model, out, flavour=flavour, plugin=None, profile=BatchProfile(1, 16, 32), target=target
+                ),
+                lambda path: f"{path} for {target or 'this GPU'}, {path.stat().st_size / 1e6:.1f} MB",
+            )
+        except (DeviceError, MissingDependencyError) as error:
+            self.journal.skip(name, str(error))
+            return None
+
+    def infer(self, model: Path, dataset: ReidDataset) -> float | None:
+        """Embed everybody in the video and look them up among the test half's images."""
+        if self.data is not None:
+            for name in ("draw the video", "infer on the video"):
+                self.journal.skip(name, "a data set was given, and no video belongs to it; `lgeu infer` takes one")
+            return None
+        video = self.journal.run(
+            "draw the video",
+            lambda: write_video(self.world, self.out / "video"),
+            lambda video: f"{video.video}: {self.size.world.video_people} people, synthetic",
+        )
+        gallery = self.out / "gallery.npz"
+
+        def work() -> float:
+            with Embedder.open(model) as embedder:
+                embed_images(embedder, dataset, dataset.gallery, "embedding gallery").save(gallery)
+            return infer_on_video(video, model, gallery, self.out / "inference")
+
+        return self.journal.run(
+            "infer on the video",
+            work,
+            lambda rank1: (
+                f"{self.out / 'inference' / 'annotated.mp4'}; {100 * rank1:.1f} % of the boxes find their person"
+            ),
+        )
+
+    def prove(self, checkpoint: Path, candidates: list[Path], dataset: ReidDataset) -> ParityReport:
+        """The parity report over all that was made."""
+
+        def work() -> ParityReport:
+            report = compare(
+                Candidate(checkpoint.name, lambda: open_model(checkpoint)),
+                [candidate(path, open_model) for path in candidates],
+                dataset,
+            )
+            write_report(report, self.out / "report")
+            print(report.table())
+            return report
+
+        report = self.journal.run("parity report", work, describe_parity)
+        for missing in report.not_run:
+            self.journal.skip(f"run {missing.name}", missing.reason)
+        return report
+
+
+def infer_on_video(video: SyntheticVideo, model: Path, gallery: Path, out: Path) -> float:
+    """Run `lgeu infer` on the video with its ground-truth boxes.
+
+    Returns:
+        The share of the boxes whose nearest gallery image is of the person that the box is of.
+
+    Raises:
+        InputError: inference failed; it has said why.
+    """
+    arguments = [str(video.video), "--model", str(model), "--boxes", str(video.boxes), "--gallery", str(gallery)]
+    if infer([*arguments, "--annotate", "--out", str(out)]) != 0:
+        raise InputError(f"inference on {video.video} failed; its error stands above")
+    embeddings = Embeddings.load(out / "embeddings.npz")
+    if embeddings.tracks is None:
+        raise InputError(f"{out / 'embeddings.npz'} names no tracks, though {video.boxes} does")
+    right = np.array([video.people[int(track)] for track in embeddings.tracks])
+    return float(np.mean(Gallery.load(gallery).nearest(embeddings.features).person_ids == right))
+
+
+def check_learning(untrained: Evaluation, trained: Evaluation) -> list[str]:
+    """What training did not reach, a line each; empty where it reached enough."""
+    before, after = untrained.metrics.mAP, trained.metrics.mAP
+    failures = []
+    if after < LEAST_MAP:
+        failures.append(f"mAP after training is {after:.3f}; expected at least {LEAST_MAP:.2f}")
+    if 1 - after > LARGEST_SHARE_OF_ERROR * (1 - before):
+        failures.append(
+            f"1 - mAP is {1 - after:.3f} after training and {1 - before:.3f} before; expected at most "
+            f"{LARGEST_SHARE_OF_ERROR:g} of it"
+        )
+    return failures
+
+
+def summary(result: DemoResult) -> str:
+    """The figures that count, and what they are figures of."""
+    before, after = result.untrained["mAP"], result.trained["mAP"]
+    what = "synthetic pedestrians: these figures say that the way works, nothing about real people"
+    return (
+        f"data: {result.data}{f' ({what})' if result.synthetic else ''}\n"
+        f"mAP: {before:.3f} untrained, {after:.3f} trained\n"
+        f"1 - mAP: {1 - before:.3f} untrained, {1 - after:.3f} trained, {(1 - after) / max(1 - before, 1e-9):.2f} of it"
+    )
+
+
+def describe_figures(evaluation: Evaluation) -> str:
+    """Rank-1 and mAP in one line."""
+    return f"rank-1 {evaluation.metrics.rank1:.3f}, mAP {evaluation.metrics.mAP:.3f}"
+
+
+def describe_parity(report: ParityReport) -> str:
+    """How many passed, in one line."""
+    failed = sum(bool(stage.comparison and stage.comparison.failures) for stage in report.stages)
+    return f"{len(report.stages) - failed} passed, {failed} failed, {len(report.not_run)} not run here"
