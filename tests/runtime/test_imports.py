@@ -16,7 +16,7 @@ HEAVY = (
         "onnxruntime",
         "tensorrt",
         "tensorrt_rtx_bindings",
-        "cuda",
+        "cuda.bindings",  # `cuda` itself is made at the start of Python by cuda-bindings 12
         "pycuda",
         "openvino",
     ),
