@@ -274,7 +274,9 @@ def demo(
     split_by: SplitOption = None,
 ) -> None:
     """The whole way in one go, on synthetic pedestrians: train, export, build, run, prove."""
-    raise NotImplementedError
+    from .demo import demo_size, run_demo
+
+    run_demo(out, demo_size(size), data, split_by)
 
 
 def _run(arguments: list[str]) -> Callable[[], None]:

@@ -52,7 +52,6 @@ class Journal:
 
     def skip(self, name: str, reason: str) -> None:
         """Put down that a stage was not run."""
-        print(f"== {name}", flush=True)
         self._add(StageRecord(name, "not run", " ".join(reason.split())))
 
     def table(self) -> str:
@@ -67,5 +66,5 @@ class Journal:
 
     def _add(self, record: StageRecord) -> None:
         self.records.append(record)
-        took = f" ({record.seconds:.1f} s)" if record.outcome == "run" else ""
-        print(f"   {record.outcome}{took}: {record.detail}", flush=True)
+        took = f" in {record.seconds:.1f} s" if record.outcome == "run" else ""
+        print(f"   {record.name}: {record.outcome}{took}: {record.detail}", flush=True)
