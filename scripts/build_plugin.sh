@@ -14,7 +14,7 @@ for tool in cmake nvcc; do
         if [[ $tool == nvcc && -x /usr/local/cuda/bin/nvcc ]]; then
             export PATH=$PATH:/usr/local/cuda/bin
         else
-            echo "build_plugin: error: $tool is not installed; the plugin needs CMake >= 3.20 and CUDA's nvcc" >&2
+            echo "build_plugin: error: $tool is not installed; the plugin needs CMake >= 3.21 and CUDA's nvcc" >&2
             exit 2
         fi
     fi

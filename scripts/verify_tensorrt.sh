@@ -55,6 +55,7 @@ need "cmake" "pip install cmake, or apt-get install cmake" command -v cmake
 if ((${#models[@]} == 0)); then
     need "torch" "give --data and ONNX files, or install the training extras: pip install -e '.[all]'" \
         python3 -c 'import torch'
+    [[ -z $data ]] || missing+=("models: --data was given without ONNX files")
 elif [[ -z $data ]]; then
     missing+=("--data: a data set to embed, in the Market-1501 layout or one folder a person")
 fi
@@ -86,7 +87,7 @@ plugin=$root/engines/plugin/build/libstrip_gate.so
 
 if ((${#models[@]} == 0)); then
     lgeu demo --out "$out/demo"
-    mapfile -t models < <(find "$out/demo" -name '*.onnx' | sort -r) # model.onnx before model.fp16.onnx
+    models=("$out/demo/onnx/model.onnx" "$out/demo/onnx/model.fp16.onnx")
     data=$(dirname "$(find "$out/demo" -type d -name bounding_box_test -print -quit)")
 fi
 
