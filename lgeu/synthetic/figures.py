@@ -117,7 +117,7 @@ def _fabric_coordinates(
     scale: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """For every pixel: across the part, -1 to 1 from the left edge of the picture, and along it, 0 to 1."""
-    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    y, x = np.arange(shape[0], dtype=np.float32)[:, None], np.arange(shape[1], dtype=np.float32)[None]
     length = max(float(np.linalg.norm(end - start)), 1.0)
     tangent = (end - start) / length
     along = ((x - start[0]) * tangent[0] + (y - start[1]) * tangent[1]) / length
@@ -127,21 +127,22 @@ def _fabric_coordinates(
 
 
 def _weave(fabric: Fabric, across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Colours of a fabric at the given coordinates: (h, w, 3) float32 BGR, 0 to 1."""
-    patterned = _pattern(fabric.pattern, across, along)
+    """Colours of a fabric at the given coordinates: (h, w, 3) float32 BGR, 0 to 1; (3,) where it has no pattern."""
     first, second = (np.array(colour[::-1], np.float32) / 255 for colour in (fabric.colour, fabric.second))
-    return np.asarray(np.where(patterned[..., None], second, first), np.float32)
+    if fabric.pattern in ("plain", "open"):
+        return first
+    return np.asarray(np.where(_pattern(fabric.pattern, across, along)[..., None], second, first), np.float32)
 
 
 def _pattern(pattern: str, across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Where the second colour of a fabric shows."""
     bars, stripes = np.floor(along * 8) % 2 == 0, np.floor((across + 1) * 3.5) % 2 == 1
-    shapes = {
-        "bars": bars,
-        "stripes": stripes,
-        "checks": bars ^ stripes,
-        "yoke": along < 0.32,
-        "hem": along > 0.62,
-        "logo": (np.abs(across) < 0.5) & (np.abs(along - 0.4) < 0.16),
-    }
-    return np.asarray(shapes.get(pattern, np.zeros(along.shape, bool)))
+    if pattern == "yoke":
+        shown = along < 0.32
+    elif pattern == "hem":
+        shown = along > 0.62
+    elif pattern == "logo":
+        shown = (np.abs(across) < 0.5) & (np.abs(along - 0.4) < 0.16)
+    else:
+        shown = {"bars": bars, "stripes": stripes, "checks": bars ^ stripes}[pattern]
+    return np.asarray(shown)
