@@ -274,9 +274,9 @@ def demo(
     split_by: SplitOption = None,
 ) -> None:
     """The whole way in one go, on synthetic pedestrians: train, export, build, run, prove."""
-    from .demo import demo_size, run_demo
+    from .demo import run_demo
 
-    run_demo(out, demo_size(size), data, split_by)
+    run_demo(out, size=size, data=data, split_by=split_by)
 
 
 def _run(arguments: list[str]) -> Callable[[], None]:
