@@ -1,7 +1,6 @@
 """`lgeu demo`: the whole way in one go, on synthetic pedestrians or on a data set that is given."""
 
 import dataclasses
-import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +42,8 @@ LARGEST_SHARE_OF_ERROR = 0.5
 _MARKER = "made-by-lgeu-demo.txt"
 _MARKER_TEXT = "`lgeu demo` made this folder and empties it when it runs again.\n"
 _EXPORT_CROPS = 64
+# TensorRT-RTX builds for GPUs that are not there, too; this is a desktop one.
+_RTX_TARGET = "SM86"
 
 
 @dataclass(frozen=True)
@@ -213,29 +214,30 @@ class _Demo:
 
     def build_engines(self, models: list[Path]) -> list[Path]:
         """An engine of each file by each library that can build here."""
-        targets: tuple[tuple[Flavour, str | None], ...] = (("tensorrt-rtx", "SM86"), ("tensorrt", None))
-        engines = [self._build(model, *target) for target, model in itertools.product(targets, models)]
-        return [engine for engine in engines if engine is not None]
+        return [*self._build(models, "tensorrt-rtx", _RTX_TARGET), *self._build(models, "tensorrt", None)]
 
-    def _build(self, model: Path, flavour: Flavour, target: str | None) -> Path | None:
-        name = f"build {model.name} with {flavour}"
+    def _build(self, models: list[Path], flavour: Flavour, target: str | None) -> list[Path]:
+        name = f"build with {flavour}"
         if self.recipe.gate != "none" and not default_plugin().is_file():
-            self.journal.skip(
-                name, "the StripGate plugin is not built here; `make plugin` builds it, with nvcc and CMake"
-            )
-            return None
-        out = self.out / "engines" / f"{model.stem}.{flavour}.engine"
+            self.journal.skip(name, "the StripGate plugin is not built; `make plugin` builds it, with nvcc and CMake")
+            return []
+
+        def work() -> list[Path]:
+            profile = BatchProfile(1, 16, 32)
+            outs = [self.out / "engines" / f"{model.stem}.{flavour}.engine" for model in models]
+            return [
+                build_engine(model, out, flavour=flavour, plugin=None, profile=profile, target=target)
+                for model, out in zip(models, outs, strict=True)
+            ]
+
+        def describe(engines: list[Path]) -> str:
+            return f"{', '.join(engine.name for engine in engines)} for {target or 'the GPU here'}"
+
         try:
-            return self.journal.run(
-                name,
-                lambda: build_engine(
-                    model, out, flavour=flavour, plugin=None, profile=BatchProfile(1, 16, 32), target=target
-                ),
-                lambda path: f"{path} for {target or 'this GPU'}, {path.stat().st_size / 1e6:.1f} MB",
-            )
+            return self.journal.run(name, work, describe)
         except (DeviceError, MissingDependencyError) as error:
             self.journal.skip(name, str(error))
-            return None
+            return []
 
     def infer(self, model: Path, dataset: ReidDataset) -> float | None:
         """Embed everybody in the video and look them up among the test half's images."""

@@ -128,9 +128,9 @@ def _fabric_coordinates(
 
 def _weave(fabric: Fabric, across: NDArray[np.float32], along: NDArray[np.float32]) -> NDArray[np.float32]:
     """Colours of a fabric at the given coordinates: (h, w, 3) float32 BGR, 0 to 1; (3,) where it has no pattern."""
-    first, second = (np.array(colour[::-1], np.float32) / 255 for colour in (fabric.colour, fabric.second))
+    first, second = (np.array(colour[::-1], np.float32) / np.float32(255) for colour in (fabric.colour, fabric.second))
     if fabric.pattern in ("plain", "open"):
-        return first
+        return np.asarray(first, np.float32)
     return np.asarray(np.where(_pattern(fabric.pattern, across, along)[..., None], second, first), np.float32)
 
 
