@@ -30,7 +30,8 @@ def trtexec_commands(onnx_path: Path, engine: Path | None = None, *, plugin: Pat
     """
     manifest = read_manifest(load_model(onnx_path), str(onnx_path))
     engine = engine or onnx_path.with_suffix(".engine")
-    library = (plugin or default_plugin()) if manifest.has_strip_gate else None
+    # Absolute: trtexec looks for a bare file name in the system's folders only.
+    library = (plugin or default_plugin()).absolute() if manifest.has_strip_gate else None
     adopt = ["lgeu", "build", "--adopt", str(engine), "--onnx", str(onnx_path)]
     adopt += ["--plugin", str(library)] if library else []
     adopt += ["--batch", str(profile)]

@@ -156,7 +156,8 @@ def current_gpu_architecture() -> str | None:
 
 def _creators(trt: ModuleType) -> set[tuple[str, str, str]]:
     creators: list[Any] = trt.get_plugin_registry().all_creators
-    return {(item.name, item.plugin_version, item.plugin_namespace) for item in creators}
+    # None stands for a creator of a kind that the Python module does not know.
+    return {(item.name, item.plugin_version, item.plugin_namespace) for item in creators if item is not None}
 
 
 def _is_mapped(path: Path) -> bool:
