@@ -168,7 +168,7 @@ def infer(context: typer.Context) -> None:
     """Embed the people of a video, a folder of crops or an image (`lgeu infer --help`)."""
     from runtime.infer import main as infer_main
 
-    raise typer.Exit(infer_main(context.args))
+    raise typer.Exit(infer_main(context.args, program="lgeu infer", open_model=open_model))
 
 
 @app.command()

@@ -14,7 +14,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,9 @@ from .images import list_images, read_image
 from .infer_options import Options, parse_options
 from .people import FindPeople, VideoCrops, check_all_seen, detected_by, given_boxes
 from .progress import progress
+
+# Takes what `Embedder.open` takes.
+OpenModel = Callable[..., Embedder]
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Summary:
         return f"{frames}{what}: {self.boxes}\n{dropped}embeddings: {self.embeddings}\nimages/s: {rate:.1f}"
 
 
-def infer(options: Options) -> Summary:
+def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
     """Embed what `options` name and write `embeddings.npz`; with a gallery `matches.csv`, annotated `annotated.mp4`.
 
     Raises:
@@ -70,7 +73,7 @@ def infer(options: Options) -> Summary:
     """
     gallery = Gallery.load(options.gallery) if options.gallery else None
     embed = _embed_video if options.is_video else _embed_images
-    with Embedder.open(
+    with open_model(
         options.model, device=options.device, batch_size=options.batch_size, plugin=options.plugin
     ) as embedder:
         if gallery:
@@ -139,11 +142,13 @@ def _matches_csv(embeddings: Embeddings, matches: Matches) -> str:
     return text.getvalue()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, *, program: str = "infer", open_model: OpenModel = Embedder.open) -> int:
     """The command line.
 
     Args:
         argv: arguments without the program's name; None takes the program's own.
+        program: what to call it in its help and its errors.
+        open_model: opens the model; `lgeu infer` gives one that also takes checkpoints, which this room does not know.
 
     Returns:
         Exit status: 0, or 2 after an error that the user can mend.
@@ -153,11 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure_logging()
 
     def command() -> None:
-        options = parse_options(argv)
-        summary = infer(options)
+        options = parse_options(argv, program)
+        summary = infer(options, open_model)
         print(f"{summary}\nwritten to: {options.out}")
 
-    return run_command("infer", command)
+    return run_command(program, command)
 
 
 if __name__ == "__main__":

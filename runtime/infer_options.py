@@ -18,7 +18,7 @@ class Options:
 
     Attributes:
         source: a video, a folder of crops (images of one person each), or one such image.
-        model: an .onnx or .engine file.
+        model: an .onnx or .engine file, or what else the caller's way of opening takes.
         out: folder for the results.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
@@ -82,13 +82,13 @@ class Options:
             )
 
 
-def parse_options(arguments: Sequence[str] | None) -> Options:
+def parse_options(arguments: Sequence[str] | None, program: str = "infer") -> Options:
     """Options from a command line; None takes the program's own.
 
     Raises:
         InputError: an argument is missing, unknown or malformed, or options contradict one another.
     """
-    return Options(**vars(_parser().parse_args(arguments)))
+    return Options(**vars(_parser(program).parse_args(arguments)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -97,9 +97,9 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="infer",
+        prog=program,
         allow_abbrev=False,
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz.",
         epilog="DIR/annotated.mp4 shows people: keep it no longer than needed.",
