@@ -149,7 +149,10 @@ class _Demo:
             trained=figures(trained.metrics),
             video_rank1=video_rank1,
             stages=tuple(self.journal.records),
-            failures=(*(check_learning(untrained, trained) if synthetic else ()), *report.failures),
+            failures=(
+                *(check_learning(untrained.metrics.mAP, trained.metrics.mAP) if synthetic else ()),
+                *report.failures,
+            ),
         )
         print(f"\n{summary(result)}\n\n{self.journal.table()}\n\nreport: {self.out / 'report' / 'report.html'}")
         return result
@@ -303,9 +306,16 @@ def infer_on_video(video: SyntheticVideo, model: Path, gallery: Path, out: Path)
     return float(np.mean(Gallery.load(gallery).nearest(embeddings.features).person_ids == right))
 
 
-def check_learning(untrained: Evaluation, trained: Evaluation) -> list[str]:
-    """What training did not reach, a line each; empty where it reached enough."""
-    before, after = untrained.metrics.mAP, trained.metrics.mAP
+def check_learning(before: float, after: float) -> list[str]:
+    """What training on the synthetic people did not reach.
+
+    Args:
+        before: mAP of the untrained network, 0 to 1.
+        after: mAP of the trained one.
+
+    Returns:
+        A line for each condition that is not met.
+    """
     failures = []
     if after < LEAST_MAP:
         failures.append(f"mAP after training is {after:.3f}; expected at least {LEAST_MAP:.2f}")

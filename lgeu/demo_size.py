@@ -24,11 +24,11 @@ class DemoSize:
 SIZES = {
     "default": DemoSize(
         WorldSize(
-            train_people=140,
+            train_people=180,
             test_people=40,
             distractors=60,
             cameras=4,
-            images_per_camera=5,
+            images_per_camera=4,
             junk=40,
             video_people=7,
             video_frames=80,
@@ -37,7 +37,7 @@ SIZES = {
     ),
     "tiny": DemoSize(
         WorldSize(
-            train_people=60,
+            train_people=80,
             test_people=24,
             distractors=30,
             cameras=3,

@@ -56,7 +56,7 @@ class Journal:
 
     def table(self) -> str:
         """All stages, for a terminal."""
-        width = max(len(record.name) for record in self.records)
+        width = max(len(name) for name in ("together", *(record.name for record in self.records)))
         lines = [f"{'stage':<{width}}  {'':<7}  seconds  result"]
         for record in self.records:
             seconds = f"{record.seconds:7.1f}" if record.outcome == "run" else f"{'–':>7}"

@@ -56,8 +56,8 @@ def sample_cameras(count: int, rng: np.random.Generator) -> list[Camera]:
     return [
         Camera(
             scene=_paint_scene(rng),
-            cast=(1 + rng.uniform(-0.22, 0.22, 3)).astype(np.float32),
-            gamma=float(rng.uniform(0.7, 1.45)),
+            cast=(1 + rng.uniform(-0.16, 0.16, 3)).astype(np.float32),
+            gamma=float(rng.uniform(0.75, 1.3)),
             blur=float(rng.uniform(0.003, 0.012)),
             noise=float(rng.uniform(0.005, 0.03)),
             jpeg_quality=int(rng.integers(55, 92)),

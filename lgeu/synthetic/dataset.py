@@ -100,7 +100,7 @@ def _take(world: World, shot: _Shot) -> tuple[NDArray[np.uint8], int]:
     foot = (float(rng.uniform(100, SCENE_WIDTH - 100)), float(rng.uniform(height + 20, SCENE_HEIGHT - 20)))
     frame = camera.scene.copy()
     x, y, w, h = place_figure(frame, figure, foot)
-    if rng.random() < 0.18:
+    if rng.random() < 0.12:
         _occlude(frame, world, camera, (x, y, w, h), rng)
     left, top, right, bottom = _detect(x, y, w, h, shot.badly_detected, rng)
     crop = camera.expose(frame[top:bottom, left:right], height, rng)

@@ -10,7 +10,7 @@ from .body import Body, Part
 from .people import Fabric, Person
 from .skeleton import Pose
 
-_SUPERSAMPLING = 3
+_SUPERSAMPLING = 2
 # The patch reaches this far around a figure of height 1: sideways for strides and bags, and below the feet.
 _SIDE, _ABOVE, _BELOW = 0.42, 1.16, 0.06
 
