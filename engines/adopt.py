@@ -9,10 +9,10 @@ from runtime.files import require_file, sha256
 from runtime.manifest import BatchProfile, EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
 from runtime.tensorrt_backend import check_tensors
 from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_plugin, load_tensorrt
+from runtime.tensorrt_log import collecting_logger, complaint
 
 from .builder import choose_architecture, find_plugin
 from .graph import load_model, read_manifest
-from .tensorrt_log import collecting_logger, complaint
 
 logger = logging.getLogger(__name__)
 

@@ -20,6 +20,7 @@ from runtime.tensorrt_library import (
     plugin_errors,
     prepare_parser,
 )
+from runtime.tensorrt_log import collecting_logger, complaint
 
 from .graph import IMAGES, load_model, read_manifest, set_functions
 from .layers import (
@@ -32,8 +33,8 @@ from .layers import (
     read_tensor,
     write_layers,
 )
+from .progress_monitor import progress_monitor
 from .strip_gate import is_strip_gate
-from .tensorrt_log import collecting_logger, complaint, progress_monitor
 
 logger = logging.getLogger(__name__)
 

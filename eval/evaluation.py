@@ -87,7 +87,11 @@ def evaluate_files(query: Path, gallery: Path, reranking: Reranking | None = Non
 
 
 def evaluate_model(
-    embedder: Embedder, dataset: ReidDataset, reranking: Reranking | None = None, model: str | None = None
+    embedder: Embedder,
+    dataset: ReidDataset,
+    reranking: Reranking | None = None,
+    model: str | None = None,
+    save_to: Path | None = None,
 ) -> Evaluation:
     """Embed the query and gallery images of a data set and evaluate them.
 
@@ -96,14 +100,18 @@ def evaluate_model(
         dataset: with a test half or a split.
         reranking: how to re-rank; None for not at all.
         model: what to call the model; what runs it and in which precision is added.
+        save_to: folder to keep the embeddings in, as query.npz and gallery.npz for `evaluate_files`; None keeps none.
 
     Raises:
-        InputError: no test half, an unreadable image, or as `eval.metrics.evaluate`.
+        InputError: no test half, an unreadable image, `save_to` cannot be written to, or as `eval.metrics.evaluate`.
         DeviceError: the device failed.
     """
     dataset.require_test_half()
     query = embed_images(embedder, dataset, dataset.query, "embedding queries")
     gallery = embed_images(embedder, dataset, dataset.gallery, "embedding gallery")
+    if save_to is not None:
+        query.save(save_to / "query.npz")
+        gallery.save(save_to / "gallery.npz")
     runs = f"{embedder.backend.name}, {embedder.manifest.precision}"
     source = {"data": dataset.name, "model": f"{model} on {runs}" if model else runs}
     return evaluate_embeddings(query, gallery, reranking, source)

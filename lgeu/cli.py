@@ -186,6 +186,9 @@ def evaluate(
         RerankFlavour, typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances.")
     ] = "d2",
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    embeddings: Annotated[
+        Path | None, typer.Option("--embeddings", metavar="DIR", help="Keep the model's query.npz and gallery.npz.")
+    ] = None,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
@@ -194,14 +197,14 @@ def evaluate(
     from eval.reranking import Reranking
 
     reranking = Reranking(k1, k2, weight, flavour) if rerank else None
-    if query and gallery and not (model or data or split_by):
+    if query and gallery and not (model or data or split_by or embeddings):
         evaluation = evaluate_files(query, gallery, reranking)
     elif model and data and not (query or gallery):
         from eval.datasets import open_dataset
 
         dataset = open_dataset(data, split_by)
         with open_model(model, device=device, plugin=plugin) as embedder:
-            evaluation = evaluate_model(embedder, dataset, reranking, model=str(model))
+            evaluation = evaluate_model(embedder, dataset, reranking, str(model), embeddings)
     else:
         raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
     print(evaluation.table())

@@ -13,6 +13,7 @@ from .engine_match import check_architecture, check_engine_file, check_profile, 
 from .errors import DeviceError, InputError, ManifestError
 from .manifest import BatchProfile, EngineManifest, Manifest, read_engine_manifest
 from .tensorrt_library import default_plugin, load_plugin, load_tensorrt
+from .tensorrt_log import collecting_logger, complaint
 
 _INPUT = "images"
 _OUTPUT = "embeddings"
@@ -85,16 +86,18 @@ class _Execution:
         self._profile = cast("EngineManifest", manifest.engine).profile
         self._device = device
         self._messages: list[str] = []
-        self._logger = _collecting_logger(trt, self._messages)
+        self._logger = collecting_logger(trt, self._messages)
         self._runtime = trt.Runtime(self._logger)
         resources.callback(self._release)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise ManifestError(f"{path} cannot be deserialised ({self._complaint()}); build it again on this machine")
+            raise ManifestError(
+                f"{path} cannot be deserialised ({complaint(self._messages)}); build it again on this machine"
+            )
         check_tensors(path, self._engine, trt, manifest)
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise DeviceError(f"{path} got no execution context ({self._complaint()}); free memory on the GPU")
+            raise DeviceError(f"{path} got no execution context ({complaint(self._messages)}); free memory on the GPU")
         self._stream = device.create_stream()
         resources.callback(device.destroy_stream, self._stream)
         self._addresses: dict[str, int] = {}
@@ -106,15 +109,16 @@ class _Execution:
             self._addresses[name] = device.allocate(size)
             resources.callback(device.free, self._addresses[name])
             if not self._context.set_tensor_address(name, self._addresses[name]):
-                raise DeviceError(f"{path} refused the address of {name} ({self._complaint()})")
+                raise DeviceError(f"{path} refused the address of {name} ({complaint(self._messages)})")
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `TensorRTBackend.run`."""
+        self._messages.clear()
         batch = fit_batch(images, self._profile, (self._manifest.height, self._manifest.width, 3))
         output = np.empty((len(batch), self._manifest.embedding_size), np.float32)
         self._messages.clear()
         if not self._context.set_input_shape(_INPUT, batch.shape):
-            raise DeviceError(f"the engine refused the input shape {batch.shape} ({self._complaint()})")
+            raise DeviceError(f"the engine refused the input shape {batch.shape} ({complaint(self._messages)})")
         self._device.upload(self._addresses[_INPUT], batch, self._stream)
         queued = self._context.execute_async_v3(self._stream)
         if queued:
@@ -122,15 +126,12 @@ class _Execution:
         # Also after a failure: `batch` must outlive its copy.
         self._device.synchronise(self._stream)
         if not queued:
-            raise DeviceError(f"the engine failed on a batch of {len(batch)} ({self._complaint()})")
+            raise DeviceError(f"the engine failed on a batch of {len(batch)} ({complaint(self._messages)})")
         return output[: len(images)]
 
     def _release(self) -> None:
         # In this order, and before the device is let go of.
         self._context = self._engine = self._runtime = None
-
-    def _complaint(self) -> str:
-        return self._messages[-1] if self._messages else "no reason given"
 
 
 def fit_batch(images: NDArray[np.uint8], profile: BatchProfile, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -193,17 +194,3 @@ def _tensor(engine: Any, name: str) -> tuple[str, Any, Any, tuple[int, ...]]:
 
 def _listing(tensors: list[tuple[str, Any, Any, tuple[int, ...]]]) -> str:
     return ", ".join(f"{name} {kind} {shape}" for name, _, kind, shape in tensors)
-
-
-def _collecting_logger(trt: ModuleType, messages: list[str]) -> Any:
-    """A TensorRT logger that keeps errors for our own messages instead of printing them."""
-
-    class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                messages.append(message)
-
-    return Logger()

@@ -87,7 +87,7 @@ plugin=$root/engines/plugin/build/libstrip_gate.so
 
 if ((${#models[@]} == 0)); then
     lgeu demo --out "$out/demo"
-    models=("$out/demo/onnx/model.onnx" "$out/demo/onnx/model.fp16.onnx")
+    models=("$out/demo/export/model.onnx" "$out/demo/export/model.fp16.onnx")
     data=$(dirname "$(find "$out/demo" -type d -name bounding_box_test -print -quit)")
 fi
 

@@ -4,14 +4,14 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import onnx
 import pytest
 from tqdm import tqdm
 
-from engines import builder, tensorrt_log
+from engines import builder, progress_monitor
 from engines.builder import build_engine
 from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
 from engines.layers import Layer, Tensor, check_plugin_layers, layers_path, read_layers
@@ -212,7 +212,10 @@ def test_ctrl_c_stops_the_build_and_leaves_nothing(
             steps.append(n)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(tensorrt_log, "progress", lambda items, description, **rest: Interrupted(items, disable=True))
+    def interrupted(items: Iterable[int], description: str, **rest: object) -> Interrupted:
+        return Interrupted(items, disable=True)
+
+    monkeypatch.setattr(progress_monitor, "progress", interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         build(tiny_onnx, out, plugin_library)

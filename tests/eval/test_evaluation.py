@@ -67,13 +67,14 @@ def test_the_table_shows_percent(tmp_path: Path, make_embeddings: Callable[..., 
 
 
 def test_a_model_and_a_data_set_give_the_figures_of_its_embeddings(
-    market: Path, make_embedder: Callable[..., Embedder]
+    market: Path, make_embedder: Callable[..., Embedder], tmp_path: Path
 ) -> None:
     dataset = open_dataset(market)
     with make_embedder() as embedder:
-        result = evaluate_model(embedder, dataset, model="means.onnx")
+        result = evaluate_model(embedder, dataset, model="means.onnx", save_to=tmp_path)
         query, gallery = (embed_images(embedder, dataset, images) for images in (dataset.query, dataset.gallery))
     assert result.metrics.mAP == evaluate(query, gallery).mAP
+    assert evaluate_files(tmp_path / "query.npz", tmp_path / "gallery.npz").metrics.mAP == result.metrics.mAP
     assert (result.metrics.junk, result.metrics.gallery) == (1, 4)
     assert result.to_json()["source"] == {"data": "market", "model": "means.onnx on colour means, fp32"}
 
