@@ -166,9 +166,9 @@ def _adopt(
 )
 def infer(context: typer.Context) -> None:
     """Embed the people of a video, a folder of crops or an image (`lgeu infer --help`)."""
-    from runtime.infer import main as infer_main
+    from runtime.infer import infer_command
 
-    raise typer.Exit(infer_main(context.args, program="lgeu infer", open_model=open_model))
+    infer_command(context.args, program="lgeu infer", open_model=open_model)
 
 
 @app.command()
@@ -285,11 +285,9 @@ def demo(
 def _run(arguments: list[str]) -> Callable[[], None]:
     def command() -> None:
         try:
-            status = app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
+            app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
         except typer.TyperException as error:
             raise InputError(f"{error.format_message()} See `lgeu --help`.") from error
-        if status:
-            raise SystemExit(status)
 
     return command
 

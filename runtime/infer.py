@@ -142,27 +142,30 @@ def _matches_csv(embeddings: Embeddings, matches: Matches) -> str:
     return text.getvalue()
 
 
-def main(argv: Sequence[str] | None = None, *, program: str = "infer", open_model: OpenModel = Embedder.open) -> int:
-    """The command line.
+def infer_command(
+    argv: Sequence[str] | None = None, *, program: str = "infer", open_model: OpenModel = Embedder.open
+) -> None:
+    """Parse a command line, do what it asks for and print what was done.
 
     Args:
         argv: arguments without the program's name; None takes the program's own.
-        program: what to call it in its help and its errors.
+        program: what its help calls it.
         open_model: opens the model; `lgeu infer` gives one that also takes checkpoints, which this room does not know.
 
-    Returns:
-        Exit status: 0, or 2 after an error that the user can mend.
+    Raises:
+        LgeuError: see `infer` and `parse_options`.
     """
     # FFmpeg's own remarks on a damaged video would bury the one line that says what is wrong.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    options = parse_options(argv, program)
+    summary = infer(options, open_model)
+    print(f"{summary}\nwritten to: {options.out}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`infer_command` as a program of its own; returns its exit status: 0, or 2 for what the user can mend."""
     configure_logging()
-
-    def command() -> None:
-        options = parse_options(argv, program)
-        summary = infer(options, open_model)
-        print(f"{summary}\nwritten to: {options.out}")
-
-    return run_command(program, command)
+    return run_command("infer", lambda: infer_command(argv))
 
 
 if __name__ == "__main__":
