@@ -124,7 +124,7 @@ def choose_architecture(library: TensorRTLibrary, target: str | None) -> str:
         DeviceError: a GPU is needed, and there is none.
     """
     if library.flavour == "tensorrt-rtx":
-        known = [name for name in library.trt.ComputeCapability.__members__ if name.startswith("SM")]
+        known = rtx_targets(library)
         wanted = target or current_gpu_architecture()
         if wanted is None:
             raise DeviceError(f"there is no GPU to build for; name one with --target: {', '.join(known)}")
@@ -142,6 +142,11 @@ def choose_architecture(library: TensorRTLibrary, target: str | None) -> str:
     if target not in (None, at_hand):
         raise InputError(f"TensorRT builds for the GPU at hand, which is {at_hand}, not {target}; leave --target out")
     return at_hand
+
+
+def rtx_targets(library: TensorRTLibrary) -> list[str]:
+    """The GPU architectures that TensorRT-RTX builds for, e.g. "SM86"."""
+    return [name for name in library.trt.ComputeCapability.__members__ if name.startswith("SM")]
 
 
 class _Build:

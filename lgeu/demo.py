@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engines.builder import build_engine
+from engines.builder import build_engine, rtx_targets
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import Evaluation, evaluate_model, figures
@@ -20,9 +20,9 @@ from runtime.embeddings import Embeddings
 from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDependencyError
 from runtime.files import write_json, write_text
 from runtime.gallery import Gallery
-from runtime.infer import main as infer
+from runtime.infer import infer_command
 from runtime.manifest import BatchProfile, Flavour
-from runtime.tensorrt_library import default_plugin
+from runtime.tensorrt_library import current_gpu_architecture, default_plugin, load_tensorrt
 from train.checkpoint import untrained_checkpoint
 from train.embedder import open_checkpoint
 from train.fit import fit
@@ -41,6 +41,7 @@ LARGEST_SHARE_OF_ERROR = 0.5
 
 _MARKER = "made-by-lgeu-demo.txt"
 _MARKER_TEXT = "`lgeu demo` made this folder and empties it when it runs again.\n"
+_BATCHES = BatchProfile(1, 16, 32)
 _EXPORT_CROPS = 64
 # TensorRT-RTX builds for GPUs that are not there, too; this is a desktop one.
 _RTX_TARGET = "SM86"
@@ -217,19 +218,19 @@ class _Demo:
 
     def build_engines(self, models: list[Path]) -> list[Path]:
         """An engine of each file by each library that can build here."""
-        return [*self._build(models, "tensorrt-rtx", _RTX_TARGET), *self._build(models, "tensorrt", None)]
+        return [*self._build(models, "tensorrt-rtx"), *self._build(models, "tensorrt")]
 
-    def _build(self, models: list[Path], flavour: Flavour, target: str | None) -> list[Path]:
+    def _build(self, models: list[Path], flavour: Flavour) -> list[Path]:
         name = f"build with {flavour}"
         if self.recipe.gate != "none" and not default_plugin().is_file():
             self.journal.skip(name, "the StripGate plugin is not built; `make plugin` builds it, with nvcc and CMake")
             return []
 
+        outs = [self.out / "engines" / f"{model.stem}.{flavour}.engine" for model in models]
+
         def work() -> list[Path]:
-            profile = BatchProfile(1, 16, 32)
-            outs = [self.out / "engines" / f"{model.stem}.{flavour}.engine" for model in models]
             return [
-                build_engine(model, out, flavour=flavour, plugin=None, profile=profile, target=target)
+                build_engine(model, out, flavour=flavour, plugin=None, profile=_BATCHES, target=target)
                 for model, out in zip(models, outs, strict=True)
             ]
 
@@ -237,6 +238,7 @@ class _Demo:
             return f"{', '.join(engine.name for engine in engines)} for {target or 'the GPU here'}"
 
         try:
+            target = rtx_target() if flavour == "tensorrt-rtx" else None
             return self.journal.run(name, work, describe)
         except (DeviceError, MissingDependencyError) as error:
             self.journal.skip(name, str(error))
@@ -287,6 +289,16 @@ class _Demo:
         return report
 
 
+def rtx_target() -> str:
+    """The GPU here where TensorRT-RTX builds for it, else one that it builds for without its being here.
+
+    Raises:
+        MissingDependencyError: TensorRT-RTX is not installed.
+    """
+    known, at_hand = rtx_targets(load_tensorrt("tensorrt-rtx")), current_gpu_architecture()
+    return at_hand if at_hand in known else _RTX_TARGET
+
+
 def infer_on_video(video: SyntheticVideo, model: Path, gallery: Path, out: Path) -> float:
     """Run `lgeu infer` on the video with its ground-truth boxes.
 
@@ -294,11 +306,10 @@ def infer_on_video(video: SyntheticVideo, model: Path, gallery: Path, out: Path)
         The share of the boxes whose nearest gallery image is of the person that the box is of.
 
     Raises:
-        InputError: inference failed; it has said why.
+        LgeuError: inference failed.
     """
     arguments = [str(video.video), "--model", str(model), "--boxes", str(video.boxes), "--gallery", str(gallery)]
-    if infer([*arguments, "--annotate", "--out", str(out)]) != 0:
-        raise InputError(f"inference on {video.video} failed; its error stands above")
+    infer_command([*arguments, "--annotate", "--out", str(out)])
     embeddings = Embeddings.load(out / "embeddings.npz")
     if embeddings.tracks is None:
         raise InputError(f"{out / 'embeddings.npz'} names no tracks, though {video.boxes} does")
