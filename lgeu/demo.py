@@ -12,6 +12,7 @@ from engines.builder import build_engine, rtx_targets
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import Evaluation, evaluate_model, figures
+from eval.machine import describe_machine, installed_versions
 from eval.parity import Candidate, ParityReport, candidate, compare
 from eval.report import write_report
 from export.onnx_export import export_checkpoint
@@ -72,8 +73,10 @@ class DemoResult:
     failures: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON's types."""
-        return {**dataclasses.asdict(self), "out": str(self.out)}
+        """As JSON's types, with the machine it ran on."""
+        content = dataclasses.asdict(self)
+        del content["out"]
+        return {**content, "machine": describe_machine(), "versions": installed_versions()}
 
 
 def run_demo(
