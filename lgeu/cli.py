@@ -4,13 +4,13 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runtime.console import configure_logging, run_command
+from runtime.console import INTERRUPTED, configure_logging, run_command
 from runtime.embedder import Device, Embedder
-from runtime.errors import CheckFailedError, InputError
+from runtime.errors import CheckFailedError, InputError, MissingDependencyError
 from runtime.files import write_json
 from runtime.manifest import BatchProfile, Flavour, Functions
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 app = typer.Typer(
     help="Person re-identification with the Local-Global Extraction Unit: train, export, build, run and prove it.",
+    epilog="With LGEU_TRACEBACK=1 in the environment an error shows where it came from.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -31,6 +32,8 @@ app = typer.Typer(
 
 DemoSize = Literal["tiny", "default"]
 RerankFlavour = Literal["d2", "d1"]
+
+_ROOMS = ("lgeu", "train", "export", "engines", "eval", "runtime")
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
@@ -130,11 +133,15 @@ def build(
     """Build a TensorRT engine with the StripGate plugin inside, and its manifest beside it."""
     profile = BatchProfile.parse(batch)
     if adopt is not None:
+        if out is not None or print_trtexec or (onnx and model):
+            raise InputError("--adopt takes the ONNX file and the plugin only; leave --out and --print-trtexec out")
         _adopt(adopt, onnx or model, plugin, flavour, profile, target)
         return
-    if model is None:
-        raise InputError("no model was given; name the ONNX file to build from")
+    if model is None or onnx is not None:
+        raise InputError("expected one ONNX file to build from, as an argument (--onnx goes with --adopt)")
     if print_trtexec:
+        if flavour != "tensorrt" or target is not None:
+            raise InputError("trtexec builds with TensorRT for the GPU at hand; leave --flavour and --target out")
         from engines.trtexec import trtexec_commands
 
         print(trtexec_commands(model, out, plugin=plugin, profile=profile))
@@ -179,12 +186,15 @@ def evaluate(
     data: Annotated[Path | None, typer.Option("--data", help="and the data set to run it on.")] = None,
     split_by: SplitOption = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well.")] = False,
-    k1: Annotated[int, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets.")] = 20,
-    k2: Annotated[int, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion.")] = 6,
-    weight: Annotated[float, typer.Option("--lambda", help="Re-ranking: share of the original distance.")] = 0.3,
+    k1: Annotated[int | None, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets (20).")] = None,
+    k2: Annotated[int | None, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion (6).")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--lambda", help="Re-ranking: share of the original distance (0.3).")
+    ] = None,
     flavour: Annotated[
-        RerankFlavour, typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances.")
-    ] = "d2",
+        RerankFlavour | None,
+        typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances (d2)."),
+    ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
     embeddings: Annotated[
         Path | None, typer.Option("--embeddings", metavar="DIR", help="Keep the model's query.npz and gallery.npz.")
@@ -196,7 +206,11 @@ def evaluate(
     from eval.evaluation import evaluate_files, evaluate_model
     from eval.reranking import Reranking
 
-    reranking = Reranking(k1, k2, weight, flavour) if rerank else None
+    settings: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour}
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and not rerank:
+        raise InputError("--k1, --k2, --lambda and --flavour are settings of re-ranking; add --rerank")
+    reranking = Reranking(**given) if rerank else None
     if query and gallery and not (model or data or split_by or embeddings):
         evaluation = evaluate_files(query, gallery, reranking)
     elif model and data and not (query or gallery):
@@ -285,11 +299,26 @@ def demo(
 def _run(arguments: list[str]) -> Callable[[], None]:
     def command() -> None:
         try:
-            app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
+            status = app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
         except typer.TyperException as error:
             raise InputError(f"{error.format_message()} See `lgeu --help`.") from error
+        except ModuleNotFoundError as error:
+            raise _missing(error) from error
+        if status == INTERRUPTED:  # Typer swallows Ctrl-C and returns what a shell would see
+            raise KeyboardInterrupt
 
     return command
+
+
+def _missing(error: ModuleNotFoundError) -> Exception:
+    """A package that an extra of ours installs; anything else is a fault of this program and stays what it is."""
+    package = (error.name or "").partition(".")[0]
+    if package in _ROOMS:
+        return error
+    return MissingDependencyError(
+        f"this command needs the Python package {package!r}, which is not installed; install what all commands need "
+        "with: pip install 'lgeu-reid[all]', or one room's alone: train, export, engines, eval, report"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from .errors import LgeuError
 
-_INTERRUPTED = 130
+# What a shell reports of a program that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def configure_logging(verbose: bool = False) -> None:
@@ -15,13 +16,13 @@ def configure_logging(verbose: bool = False) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
 
 
-def run_command(program: str, command: Callable[[], None], *, show_traceback: bool = False) -> int:
+def run_command(program: str, command: Callable[[], None]) -> int:
     """Run `command` and turn how it ended into an exit status.
 
     Args:
         program: name put in front of an error message.
-        command: the work; raises `LgeuError` for what the user can mend.
-        show_traceback: let the exception through instead; `LGEU_TRACEBACK=1` in the environment does the same.
+        command: the work; raises `LgeuError` for what the user can mend. With `LGEU_TRACEBACK=1` in the environment
+            that goes through instead.
 
     Returns:
         0, the `exit_status` of the `LgeuError` raised, or 130 after Ctrl-C.
@@ -29,11 +30,11 @@ def run_command(program: str, command: Callable[[], None], *, show_traceback: bo
     try:
         command()
     except LgeuError as error:
-        if show_traceback or os.environ.get("LGEU_TRACEBACK") == "1":
+        if os.environ.get("LGEU_TRACEBACK") == "1":
             raise
         print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -75,11 +77,13 @@ def test_missing_truncated_and_foreign_files(
         assert str(truncated) in refused("infer", people / "p0", "--model", truncated)
 
 
-def test_an_image_that_is_not_one_and_an_empty_folder(refused: Refused, onnx_folder: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_not_one_and_an_empty_folder(
+    refused: Refused, onnx_folder: Path, tmp_path: Path, repository: Path
+) -> None:
     crops = tmp_path / "crops"
     crops.mkdir()
     assert "holds no image" in refused("infer", crops, "--model", onnx_folder / "model.onnx")
-    assert "holds no image" in refused("train", "--recipe", "recipes/demo.yaml", "--data", crops)
+    assert "holds no image" in refused("train", "--recipe", repository / "recipes" / "demo.yaml", "--data", crops)
     (crops / "a.jpg").write_text("not an image")
     assert "a.jpg is not a readable image" in refused("infer", crops, "--model", onnx_folder / "model.onnx")
 
@@ -117,6 +121,52 @@ def test_wrong_usage_is_one_line(refused: Refused, checkpoint: Path, people: Pat
     assert "--data" in refused("parity", checkpoint, checkpoint)
     assert "SOURCE" in refused("infer")
     assert "at least one candidate" in refused("parity", checkpoint, "--data", people)
+
+
+def test_options_that_would_be_ignored_are_refused(
+    onnx_folder: Path, people: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = str(onnx_folder / "model.onnx")
+    for arguments, named in (
+        (["evaluate", "--model", model, "--data", str(people), "--k1", "7"], "add --rerank"),
+        (["build", model, "--print-trtexec", "--target", "SM86"], "leave --flavour and --target out"),
+        (["build", "--adopt", "e.engine", "--onnx", model, "--out", "other.engine"], "leave --out"),
+        (["build", model, "--onnx", model], "--onnx goes with --adopt"),
+        (["demo", "--split-by", "person%2"], "without a data set"),
+    ):
+        assert main(arguments) == 2
+        assert named in capfd.readouterr().err
+
+
+def test_ctrl_c_is_status_130(monkeypatch: pytest.MonkeyPatch, people: Path, tmp_path: Path, repository: Path) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eval.datasets.open_dataset", interrupted)
+    recipe = str(repository / "recipes" / "demo.yaml")
+    assert main(["train", "--recipe", recipe, "--data", str(people), "--out", str(tmp_path / "out")]) == 130
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path: Path, onnx_folder: Path) -> None:
+    """In a process of its own: one that has imported a package already would not miss it."""
+    code = (
+        "import sys; sys.modules['onnx'] = sys.modules['typer'] = None\n"
+        "from lgeu.__main__ import main; first = main()\n"
+        "del sys.modules['typer']; from lgeu.cli import main\n"
+        "sys.exit(10 * first + main(['rewrite', sys.argv[1], '--out', sys.argv[2]]))"
+    )
+    out = tmp_path / "out.onnx"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(onnx_folder / "model.onnx"), str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 22
+    first, second = done.stderr.splitlines()
+    assert "pip install 'lgeu-reid[cli]'" in first
+    assert "'onnx'" in second
+    assert not out.exists()
 
 
 def test_what_was_there_survives_a_failure(checkpoint: Path, onnx_folder: Path, tmp_path: Path) -> None:
