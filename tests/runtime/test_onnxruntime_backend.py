@@ -168,6 +168,21 @@ def test_a_gpu_that_is_offered_and_cannot_be_used(
         OnnxRuntimeBackend(tmp_path / "text.onnx", "cuda")
 
 
+@pytest.mark.usefixtures("offered_gpu")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_gpu_is_asked_not_to_use_tf32(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, dict[str, str]]] = []
+    session = onnxruntime.InferenceSession
+
+    def spy(*arguments: Any, providers: list[str], provider_options: list[dict[str, str]], **rest: Any) -> Any:
+        asked.append(dict(zip(providers, provider_options, strict=True)))
+        return session(*arguments, providers=providers, provider_options=provider_options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    OnnxRuntimeBackend(tiny_model, "auto")
+    assert asked[0] == {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+
+
 def test_an_unknown_device(tiny_model: Path) -> None:
     device: Any = "tpu"
     with pytest.raises(InputError, match="device is 'tpu'; expected 'auto', 'cpu' or 'cuda'"):

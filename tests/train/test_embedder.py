@@ -1,13 +1,16 @@
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from runtime.errors import DeviceError, InputError
 from runtime.preprocess import preprocess
 from train.checkpoint import load_checkpoint, untrained_checkpoint
-from train.embedder import open_checkpoint
+from train.embedder import TorchBackend, open_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,46 @@ def test_bad_arguments(checkpoint: Path, tmp_path: Path) -> None:
         open_checkpoint(tmp_path / "absent.pt")
     with open_checkpoint(checkpoint, "cpu") as embedder, pytest.raises(InputError, match="images are"):
         embedder.backend.run(np.zeros((1, 32, 64, 3), np.uint8))
+
+
+def before_forward(checkpoint: Path, action: Callable[[], object]) -> TorchBackend:
+    """A backend whose model does `action` before it computes."""
+    loaded = load_checkpoint(checkpoint)
+
+    def hook(_module: nn.Module, _inputs: tuple[torch.Tensor, ...]) -> None:
+        action()
+
+    loaded.model.register_forward_pre_hook(hook)
+    return TorchBackend(loaded.model, loaded.manifest, torch.device("cpu"))
+
+
+def precisions() -> tuple[bool, str]:
+    return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+
+@pytest.mark.parametrize("around", [(True, "medium"), (True, "highest"), (False, "high")])
+def test_the_reference_multiplies_in_full_float32(
+    checkpoint: Path, around: tuple[bool, str], request: pytest.FixtureRequest
+) -> None:
+    def set_precisions(convolutions: bool, products: str) -> None:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_float32_matmul_precision(products)
+
+    request.addfinalizer(partial(set_precisions, *precisions()))
+    set_precisions(*around)
+    seen: list[tuple[bool, str]] = []
+    backend = before_forward(checkpoint, lambda: seen.append(precisions()))
+    backend.run(np.zeros((1, 64, 32, 3), np.uint8))
+    assert seen == [(False, "highest")]
+    assert precisions() == around
+
+
+def test_memory_that_is_not_there_is_a_device_error(checkpoint: Path) -> None:
+    backend = before_forward(checkpoint, lambda: torch.empty(1 << 55))
+    before = precisions()
+    with pytest.raises(DeviceError, match=r"torch \(CPU\) failed on a batch of 3: .*; try a smaller batch size"):
+        backend.run(np.zeros((3, 64, 32, 3), np.uint8))
+    assert precisions() == before
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
