@@ -53,12 +53,13 @@ class StripGate(nn.Module):
         """
         if x.shape[2] % self.strips:
             raise InputError(f"a feature map {x.shape[2]} rows high does not divide into {self.strips} equal strips")
-        # In float32 also where the backbone runs in half precision: the mean of many halves loses digits.
         n, c, h, w = x.shape
-        local = x.float().reshape(n, c, self.strips, h // self.strips, w).mean((3, 4))  # (N, C, K)
-        squeezed = torch.einsum("krc,nck->nkr", self.w1, local).relu()
-        gate: Tensor = torch.einsum("kcr,nkr->nck", self.w2, squeezed).sigmoid()
-        return (gate * local).mean(2).float()
+        # In float32 also where the backbone runs in half precision: the mean of many halves loses digits.
+        with torch.autocast(x.device.type, enabled=False):
+            local = x.float().reshape(n, c, self.strips, h // self.strips, w).mean((3, 4))  # (N, C, K)
+            squeezed = torch.einsum("krc,nck->nkr", self.w1, local).relu()
+            gate: Tensor = torch.einsum("kcr,nkr->nck", self.w2, squeezed).sigmoid()
+            return (gate * local).mean(2)
 
 
 class MeanPool(nn.Module):

@@ -111,6 +111,18 @@ def test_half_precision_input_is_pooled_in_float32() -> None:
     assert gate(x).tolist() == [[50.0, 50.0]]
 
 
+@pytest.mark.parametrize("strips", [1, 4])
+def test_autocast_does_not_reach_the_gate(strips: int) -> None:
+    torch.manual_seed(0)
+    gate = StripGate(64, strips, 8)
+    x = torch.randn(3, 64, 8, 4).bfloat16()
+    expected = lgeu_by_loops(*(tensor.detach().double().numpy() for tensor in (x, gate.w1, gate.w2)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        result = gate(x)
+    assert result.dtype == torch.float32
+    np.testing.assert_allclose(result.detach().numpy(), expected, rtol=0, atol=1e-6)
+
+
 def test_bad_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="strips is 0"):
         StripGate(8, 0, 4)
