@@ -94,8 +94,9 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False) -
     with TrainingLogs(path.parent, first) as logs:
         for epoch in range(first, recipe.epochs):
             record = _train_epoch(run, epoch)
-            _save(run, dataset.name, epoch + 1)
+            # The log first: a row without its checkpoint is dropped on resuming, a missing one could not be made again.
             logs.write(record)
+            _save(run, dataset.name, epoch + 1)
             LOGGER.info("epoch %d/%d: %s", record.epoch, recipe.epochs, record)
     if dataset.query and dataset.gallery:
         _evaluate(path, dataset)

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from eval.datasets import ReidDataset, open_dataset
 from runtime.errors import InputError
-from train.checkpoint import load_checkpoint, untrained_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint, untrained_checkpoint
 from train.embedder import open_checkpoint
 from train.fit import fit
+from train.model import LgeuNet
 from train.recipe import Recipe
 
 
@@ -62,7 +64,28 @@ def test_a_resumed_run_has_the_parameters_of_an_uninterrupted_one(
     assert [row["loss"] for row in log_rows(tmp_path)] == [row["loss"] for row in log_rows(trained.parent)]
 
 
-def test_a_run_killed_between_checkpoint_and_log_resumes_with_a_sound_log(
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_run_killed_beside_a_checkpoint_loses_no_row(
+    trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """Killed just before or just after the second epoch's checkpoint is in its place."""
+
+    def save_and_die(path: Path, model: LgeuNet, trained_on: str, training: dict[str, Any]) -> None:
+        if saved or training["epochs_done"] < 2:
+            save_checkpoint(path, model, trained_on, training)
+        if training["epochs_done"] == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.fit.save_checkpoint", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            fit(toy_recipe, toy, tmp_path)
+    fit(toy_recipe, toy, tmp_path, resume=True)
+    columns = [[(row["epoch"], row["loss"]) for row in log_rows(out)] for out in (tmp_path, trained.parent)]
+    assert columns[0] == columns[1]
+
+
+def test_a_run_killed_while_it_logs_resumes_with_a_sound_log(
     trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
     fit(toy_recipe.model_copy(update={"epochs": 1}), toy, tmp_path)
