@@ -1,6 +1,5 @@
 """Frames of a video file, in order."""
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +13,6 @@ from .errors import InputError
 from .files import require_file
 
 _DEFAULT_RATE = 25.0
-# Some containers only let the number of frames be estimated from the duration.
-_TOLERATED_SHARE = 0.01
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -28,7 +23,8 @@ class VideoHeader:
         width: of a frame, in pixels.
         height: of a frame, in pixels.
         rate: frames per second; 25 where the header does not say.
-        frames: how many there should be; None where the header does not say.
+        frames: how many there should be; None where the header does not say. Exact in AVI, MP4, MOV, Matroska and
+            WebM of a constant rate; other containers only let it be estimated from the duration, now and then wrongly.
     """
 
     width: int
@@ -54,7 +50,8 @@ def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of a video, H x W x 3 uint8, BGR.
 
     Raises:
-        InputError: the file is missing, is not a video, or ends before the number of frames in its header.
+        InputError: the file is missing, is not a video, or ends before the number of frames in its header, be it by
+            one frame.
     """
     capture = _open(path)
     try:
@@ -94,7 +91,7 @@ def _check_complete(path: Path, count: int, expected: int | None) -> None:
         raise InputError(f"{path} has no frame that OpenCV {cv2.__version__} can decode; convert it, or copy it again")
     if expected is None or count >= expected:
         return
-    message = f"{path} ends early: {count} of the {expected} frames that its header promises could be read"
-    if expected - count > _TOLERATED_SHARE * expected:
-        raise InputError(f"{message}; copy it again, or cut it to what is there (ffmpeg -i IN -c copy OUT)")
-    logger.warning("warning: %s", message)
+    raise InputError(
+        f"{path} ends early: {count} of the {expected} frames that its header promises could be read; copy it "
+        "again, or keep what is there (ffmpeg -i IN -c copy OUT.mp4)"
+    )

@@ -1,6 +1,5 @@
 """Frames of a video, and videos that are not whole."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,14 +39,18 @@ def test_a_real_video_that_ends_early(shared_data: Path, tmp_path: Path) -> None
         list(read_frames(tmp_path / "short.avi"))
 
 
-def test_a_header_that_only_estimates(
-    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("runtime.video._TOLERATED_SHARE", 1.0)
-    path = cut(make_video(frames=60), 0.6)
-    with caplog.at_level(logging.WARNING):
-        assert 0 < len(list(read_frames(path))) < 60
-    assert "ends early" in caplog.text
+@pytest.mark.parametrize("name", ["video.avi", "video.mkv"])
+def test_a_single_missing_frame_of_many_is_an_early_end(make_video: Callable[..., Path], name: str) -> None:
+    path = make_video(frames=300, name=name)
+    assert len(list(read_frames(path))) == 300
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"\xff\xd8\xff")])  # where the last frame's JPEG begins
+    with pytest.raises(InputError, match=r"ends early: 299 of the 300 frames .* could be read"):
+        list(read_frames(path))
+
+
+def test_the_real_video_is_whole(shared_data: Path) -> None:
+    assert sum(1 for _ in read_frames(shared_data / "pets2009-s2l1" / "vtest.avi")) == 795
 
 
 def test_what_is_not_a_video(tmp_path: Path) -> None:
