@@ -92,14 +92,14 @@ def _check_on_gpu(engine: Path, manifest: Manifest, library: TensorRTLibrary, pl
             built.gpu_architecture if built else "?",
         )
         return
-    errors: list[str] = []
-    runtime = library.trt.Runtime(collecting_logger(library.trt, errors))
+    collecting = collecting_logger(library.trt)
+    runtime = library.trt.Runtime(collecting)
     if plugin is not None:
         load_plugin(library, plugin)
     plan = runtime.deserialize_cuda_engine(engine.read_bytes())
     if plan is None:
         raise ManifestError(
-            f"{engine} cannot be deserialised by {library.flavour} {library.version} here ({complaint(errors)}); it "
-            "was built by another version or for another GPU"
+            f"{engine} cannot be deserialised by {library.flavour} {library.version} here "
+            f"({complaint(collecting.errors)}); it was built by another version or for another GPU"
         )
     check_tensors(engine, plan, library.trt, manifest)

@@ -157,8 +157,8 @@ class _Build:
         self._trt: ModuleType = library.trt
         self._source = source
         self._manifest = manifest
-        self._errors: list[str] = []
-        self._logger = collecting_logger(self._trt, self._errors)
+        self._logger = collecting_logger(self._trt)
+        self._errors: list[str] = self._logger.errors
         self._builder = self._trt.Builder(self._logger)
 
     def run(

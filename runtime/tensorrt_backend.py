@@ -85,8 +85,8 @@ class _Execution:
         self._manifest = manifest
         self._profile = cast("EngineManifest", manifest.engine).profile
         self._device = device
-        self._messages: list[str] = []
-        self._logger = collecting_logger(trt, self._messages)
+        self._logger = collecting_logger(trt)
+        self._messages: list[str] = self._logger.errors
         self._runtime = trt.Runtime(self._logger)
         resources.callback(self._release)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -113,7 +113,6 @@ class _Execution:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `TensorRTBackend.run`."""
-        self._messages.clear()
         batch = fit_batch(images, self._profile, (self._manifest.height, self._manifest.width, 3))
         output = np.empty((len(batch), self._manifest.embedding_size), np.float32)
         self._messages.clear()

@@ -1,5 +1,6 @@
 """What TensorRT says, in the project's own log and error messages."""
 
+import functools
 import logging
 from types import ModuleType
 from typing import Any
@@ -10,17 +11,28 @@ logger = logging.getLogger(__name__)
 _NO_DRIVER = "cudaError 35"
 
 
-def collecting_logger(trt: ModuleType, errors: list[str]) -> Any:
-    """An `ILogger` that appends errors to `errors` and passes warnings on at debug level."""
+def collecting_logger(trt: ModuleType) -> Any:
+    """The process's one `ILogger` for `trt`: it appends errors to its `errors`, and passes warnings on at debug level.
 
+    One, because as long as a builder or a runtime lives TensorRT ignores every logger but the first. `errors` are empty
+    on return.
+    """
+    collecting = _logger_of(trt)
+    collecting.errors.clear()
+    return collecting
+
+
+@functools.cache
+def _logger_of(trt: ModuleType) -> Any:
     class Logger(trt.ILogger):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
+            self.errors: list[str] = []
 
         def log(self, severity: Any, message: str) -> None:
             if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-                if _NO_DRIVER not in message and message not in errors:
-                    errors.append(message)
+                if _NO_DRIVER not in message and message not in self.errors:
+                    self.errors.append(message)
             elif severity == trt.ILogger.Severity.WARNING:
                 logger.debug("TensorRT: %s", message)
 
