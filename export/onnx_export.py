@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engines.precision import to_fp16
 from runtime.errors import InputError
-from runtime.files import atomic_path, sha256
+from runtime.files import atomic_path, removed_path, sha256
 from runtime.manifest import UNTRAINED, Manifest
 from runtime.preprocess import preprocess_batch
 from runtime.progress import progress
@@ -32,14 +32,15 @@ def export_checkpoint(
     hold the manifest, the StripGate node and its function body. They are written together, after both have passed:
     ONNX's checker; fp32 within 1e-5 of torch in every element; fp16 at a cosine to torch of at least .999 (.99 where
     the weights are random); each with ONNX Runtime on the CPU at batches 1, 7 and 32; and no activation beyond fp16's
-    largest number.
+    largest number. Without `fp16`, a `model.fp16.onnx` that an earlier export left in `out` is removed: it would be
+    another model's.
 
     Args:
         checkpoint: a `checkpoint.pt`.
         out: folder for `model.onnx` and `model.fp16.onnx`; made if need be.
         crops: real crops to check on, h x w x 3 uint8 BGR, any sizes; None takes 32 images of random noise, on which
             activations say little about those on real images.
-        fp16: whether to write `model.fp16.onnx`, too.
+        fp16: whether to write `model.fp16.onnx`, too, or to remove it.
 
     Raises:
         InputError: no such checkpoint, no crops, a weight that fp16 cannot hold, or `out` cannot be written to.
@@ -68,7 +69,7 @@ def export_checkpoint(
             fp16_checks = compare(half, reference, images)
             check_fp16(fp16_checks, min_cosine, activation)
         bar.update()
-    _save_together(files)
+    _save_together(files, () if fp16 else (out / "model.fp16.onnx",))
     return ExportReport(
         fp32=out / "model.onnx",
         fp16=out / "model.fp16.onnx" if fp16 else None,
@@ -98,8 +99,13 @@ def _images(crops: Iterable[NDArray[np.uint8]] | None, manifest: Manifest) -> tu
     return images, f"{len(images)} given crops"
 
 
-def _save_together(files: dict[Path, onnx.ModelProto]) -> None:
-    """Write several files so that they appear together: all are complete before the first takes its place."""
+def _save_together(files: dict[Path, onnx.ModelProto], stale: Iterable[Path]) -> None:
+    """Write several files so that they appear together: all are complete before the first takes its place.
+
+    `stale` files are removed when they do.
+    """
     with ExitStack() as stack:
         for path, model in files.items():
             stack.enter_context(atomic_path(path)).write_bytes(model.SerializeToString(deterministic=True))
+        for path in stale:
+            stack.enter_context(removed_path(path))

@@ -6,6 +6,16 @@ from types import ModuleType
 from .errors import MissingDependencyError
 
 
+def require_base() -> None:
+    """Import the packages without which nothing here can be imported.
+
+    Raises:
+        MissingDependencyError: one of them cannot be.
+    """
+    for module, package in (("numpy", "numpy"), ("cv2", "opencv-python-headless"), ("tqdm", "tqdm")):
+        require(module, purpose="LGEU-ReID", install=f"pip install {package}")
+
+
 def require(module: str, *, purpose: str, install: str) -> ModuleType:
     """Import `module`, or say who needs it and how it is installed.
 

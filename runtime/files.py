@@ -46,6 +46,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def removed_path(path: Path) -> Iterator[None]:
+    """Remove `path`, where there is such a file, when the block ends without an exception.
+
+    For an output of an earlier run that this one does not write: entered after the `atomic_path`s of those it does,
+    the old file goes once the new ones are complete, and before the first of them takes its place.
+
+    Raises:
+        InputError: it cannot be removed.
+    """
+    yield
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot remove {path}, which an earlier run left: {error.strerror}; remove it") from error
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with atomic_path(path) as temporary:

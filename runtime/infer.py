@@ -9,6 +9,12 @@ if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     __package__ = importlib.import_module("runtime").__name__
 
+    from .console import run_command
+    from .dependencies import require_base
+
+    if status := run_command("infer", require_base):
+        sys.exit(status)
+
 import csv
 import io
 import os
@@ -28,10 +34,10 @@ from .detector import DEFAULT_SCORE, YoloxDetector
 from .embedder import Embedder
 from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from .errors import InputError
-from .files import atomic_path, write_text
+from .files import atomic_path, removed_path, write_text
 from .gallery import Gallery, Matches
 from .images import list_images, read_image
-from .infer_options import Options, parse_options
+from .infer_options import ANNOTATED, EMBEDDINGS, MATCHES, Options, parse_options
 from .people import FindPeople, VideoCrops, check_all_seen, detected_by, given_boxes
 from .progress import progress
 
@@ -67,6 +73,8 @@ class Summary:
 
 def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
     """Embed what `options` name and write `embeddings.npz`; with a gallery `matches.csv`, annotated `annotated.mp4`.
+
+    What is not written is removed, where an earlier run left it: it would belong to other embeddings.
 
     Raises:
         LgeuError: see the parts; nothing half-written is left.
@@ -125,10 +133,13 @@ def _write(options: Options, embeddings: Embeddings, matches: Matches | None) ->
             return outputs.enter_context(atomic_path(options.out / name))
 
         if options.annotate:
-            annotate_video(options.source, output("annotated.mp4"), embeddings, matches)
+            annotate_video(options.source, output(ANNOTATED), embeddings, matches)
         if matches is not None:
-            write_text(output("matches.csv"), _matches_csv(embeddings, matches))
-        embeddings.save(output("embeddings.npz"))
+            write_text(output(MATCHES), _matches_csv(embeddings, matches))
+        embeddings.save(output(EMBEDDINGS))
+        for name, written in ((ANNOTATED, options.annotate), (MATCHES, matches is not None)):
+            if not written:
+                outputs.enter_context(removed_path(options.out / name))
 
 
 def _matches_csv(embeddings: Embeddings, matches: Matches) -> str:

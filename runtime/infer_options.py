@@ -9,7 +9,11 @@ from typing import NoReturn
 from .detector import DEFAULT_SCORE
 from .embedder import Device
 from .errors import InputError
-from .images import is_image_name
+from .images import IMAGE_SUFFIXES, is_image_name
+
+EMBEDDINGS = "embeddings.npz"
+MATCHES = "matches.csv"
+ANNOTATED = "annotated.mp4"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,8 @@ class Options:
         plugin: StripGate library of an engine; None searches for it.
 
     Raises:
-        InputError: there is no such source, or an option does not go with it or with another one.
+        InputError: there is no such source, an option does not go with it or with another one, or a file to read is
+            one that `out` would get.
     """
 
     source: Path
@@ -53,6 +58,7 @@ class Options:
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"--out {self.out} is a file; name a folder")
         self._check_people()
+        self._check_inputs_survive()
         if self.frame_offset is not None and self.boxes is None:
             raise InputError("--frame-offset given without --boxes; it shifts the frames of a boxes file only")
         if self.score is not None and self.detector is None:
@@ -70,8 +76,9 @@ class Options:
         if self.is_video:
             if len(given) != 1:
                 raise InputError(
-                    f"{self.source} is a video, given with {' and '.join(given) or 'no boxes'}; say where its people "
-                    "are with either --boxes FILE or --detector yolox.onnx"
+                    f"{self.source} is no image ({', '.join(IMAGE_SUFFIXES)}), so it is taken for a video, given with "
+                    f"{' and '.join(given) or 'no boxes'}; say where its people are with either --boxes FILE or "
+                    "--detector yolox.onnx"
                 )
             return
         given += ["--annotate"] if self.annotate else []
@@ -80,6 +87,14 @@ class Options:
                 f"{' and '.join(given)} given with {self.source}, which is no video; a folder or an image holds "
                 "crops of people already, leave it out"
             )
+
+    def _check_inputs_survive(self) -> None:
+        outputs = {(self.out / name).resolve() for name in (EMBEDDINGS, MATCHES, ANNOTATED)}
+        for path in (self.source, self.boxes, self.gallery):
+            if path is not None and path.resolve() in outputs:
+                raise InputError(
+                    f"{path} is read, and --out {self.out} would replace or remove it; name another folder"
+                )
 
 
 def parse_options(arguments: Sequence[str] | None, program: str = "infer") -> Options:
@@ -101,8 +116,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
         allow_abbrev=False,
-        description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz.",
-        epilog="DIR/annotated.mp4 shows people: keep it no longer than needed.",
+        description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz. A "
+        "video must have every frame that its header promises: one that ends early is refused.",
+        epilog="Of embeddings.npz, matches.csv and annotated.mp4 DIR keeps only what this run wrote; an earlier run's "
+        "are removed. DIR/annotated.mp4 shows people: keep it no longer than needed.",
     )
     add = parser.add_argument
     add("source", type=Path, metavar="SOURCE", help="a video, a folder of crops (one person each), or one such image")

@@ -46,6 +46,20 @@ def exported(
     return Exported(checkpoint, out, export_checkpoint(checkpoint, out, crops))
 
 
+def test_without_fp16_no_other_models_file_is_left(
+    make_checkpoint: MakeCheckpoint, crops: Crops, tmp_path: Path
+) -> None:
+    names = ["model.fp16.onnx", "model.onnx"]
+    for name in names:
+        (tmp_path / name).write_text("old")
+    with pytest.raises(InputError, match="no crops"):
+        export_checkpoint(make_checkpoint(), tmp_path, [], fp16=False)
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["old", "old"]
+    report = export_checkpoint(make_checkpoint(), tmp_path, crops, fp16=False)
+    assert report.fp16 is None
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
 def run(path: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     result: NDArray[np.float32] = session.run(["embeddings"], {"images": images})[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import InputError
-from runtime.files import atomic_path, require_file, sha256, write_bytes, write_json, write_text
+from runtime.files import atomic_path, removed_path, require_file, sha256, write_bytes, write_json, write_text
 
 
 def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
@@ -31,6 +31,34 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_old_output_goes_when_the_new_one_comes(tmp_path: Path) -> None:
+    new, old = tmp_path / "new.txt", tmp_path / "old.txt"
+    old.write_text("old")
+    with atomic_path(new) as temporary, removed_path(old), removed_path(tmp_path / "none.txt"):
+        temporary.write_text("new")
+        assert old.exists()
+    assert list(tmp_path.iterdir()) == [new]
+
+
+def test_an_old_output_stays_with_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "old.txt").write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), removed_path(tmp_path / "old.txt"):
+        raise RuntimeError("half way")
+    assert (tmp_path / "old.txt").read_text() == "old"
+
+
+def test_an_old_output_that_cannot_be_removed_stops_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+
+    def write() -> None:
+        with atomic_path(tmp_path / "new.txt") as temporary, removed_path(tmp_path / "folder.txt"):
+            temporary.write_text("new")
+
+    with pytest.raises(InputError, match=r"cannot remove .*folder\.txt, which an earlier run left: .*; remove it"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.txt"]
 
 
 def test_a_failure_leaves_no_file_where_there_was_none(tmp_path: Path) -> None:

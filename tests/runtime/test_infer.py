@@ -1,6 +1,7 @@
 """`infer` from end to end: a video, a folder, an image, and what it refuses."""
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -121,6 +122,10 @@ def test_a_gallery_and_an_annotated_video(
     assert [rows[i]["person_id"] for i in (0, 2, 3)] == ["10", "30", "40"]
     assert [rows[i]["gallery_name"] for i in (0, 2, 3)] == ["a", "c", "d"]
     assert float(rows[0]["score"]) == pytest.approx(1, abs=1e-4)
+    # Of what this run was not asked for nothing is left that would belong to the other embeddings.
+    (out / "notes.txt").write_text("not ours")
+    assert run(video, "--model", tiny_model, "--out", out, "--boxes", boxes) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "notes.txt"]
 
 
 def test_a_detector_that_finds_nobody(
@@ -138,7 +143,7 @@ def test_a_detector_that_finds_nobody(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "is a video, given with no boxes; say where its people are with either --boxes FILE or --detector"),
+        ((), "taken for a video, given with no boxes; say where its people are with either --boxes FILE or --detector"),
         (("--boxes", "b", "--detector", "d"), "given with --boxes and --detector; say where"),
         (("--detector", "d", "--frame-offset", "0"), "--frame-offset given without --boxes"),
         (("--boxes", "b", "--score", ".5"), "--score given without --detector"),
@@ -207,6 +212,7 @@ def test_refused_sources(folder: Path, tiny_model: Path, tmp_path: Path, capsys:
         (tmp_path / "empty", "holds no image"),
         (tmp_path / "text.jpg", "text.jpg is not a readable image"),
         (folder, "0005_broken.jpg is not a readable image"),
+        (folder / "notes.txt", "notes.txt is no image (.jpg, .jpeg, .png, .bmp, .webp), so it is taken for a video"),
     ):
         assert run(source, "--model", tiny_model, "--out", tmp_path / "out") == 2
         check_one_line(message, capsys)
@@ -225,6 +231,48 @@ def test_a_failed_run_keeps_the_old_results(
     boxes.write_text(BOXES + "13,7,0,0,64,48,1\n14,7,0,0,64,48,1\n")
     assert run(video, "--model", tiny_model, "--out", out, "--boxes", boxes, "--annotate") == 2
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("video", "boxes", "gallery"),
+    [
+        ("annotated.mp4", "gt.txt", "gallery.npz"),
+        ("video.avi", "matches.csv", "gallery.npz"),
+        ("video.avi", "gt.txt", "embeddings.npz"),
+    ],
+)
+def test_what_is_read_is_not_replaced(
+    video: str, boxes: str, gallery: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / video).touch()
+    out = tmp_path / "none" / ".."
+    options = ("--boxes", tmp_path / boxes, "--gallery", tmp_path / gallery)
+    assert run(tmp_path / video, "--model", tiny_model, "--out", out, *options) == 2
+    check_one_line("would replace or remove it; name another folder", capsys)
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        ("cv2", "needs the Python package 'cv2', which cannot be imported (not here); install it with: pip install o"),
+        ("onnxruntime", "running tiny.onnx needs the Python package 'onnxruntime'"),
+    ],
+)
+def test_a_missing_package_gives_one_line_from_the_script(
+    module: str, message: str, repository: Path, folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / f"{module}.py").write_text("raise ImportError('not here')")
+    script = str(repository / "runtime" / "infer.py")
+    done = subprocess.run(
+        [sys.executable, script, str(folder), "--model", str(tiny_model), "--out", str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "path")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert message in done.stderr
 
 
 def test_a_gallery_of_another_model(
