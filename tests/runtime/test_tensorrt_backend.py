@@ -9,23 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.device import open_device
 from runtime.embedder import Embedder
-from runtime.errors import DeviceError, InputError, LgeuError, ManifestError, MissingDependencyError
+from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.manifest import BatchProfile, Flavour, read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import fit_batch
 
 SHAPE = (16, 8, 3)
 PROFILE = BatchProfile(2, 4, 5)
-
-
-def has_gpu() -> bool:
-    try:
-        open_device().close()
-    except LgeuError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +39,9 @@ def rewritten(engine: Path, folder: Path, **changes: Any) -> Path:
     return copy
 
 
-@pytest.mark.skipif(has_gpu(), reason="this machine has a GPU")
-def test_a_good_engine_without_a_gpu(rtx_engine: Path) -> None:
+def test_a_good_engine_without_a_gpu(rtx_engine: Path, has_gpu: bool) -> None:
+    if has_gpu:
+        pytest.skip("this machine has a GPU")
     with pytest.raises(DeviceError, match=r"no usable NVIDIA GPU .* use the \.onnx file here"):
         Embedder.open(rtx_engine)
 
@@ -86,24 +78,18 @@ def test_an_engine_that_lost_its_manifest_or_its_end(rtx_engine: Path, tmp_path:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not has_gpu(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
 def test_an_engine_that_runs(
     tiny_model: Path,
     crops: list[NDArray[np.uint8]],
     oracle: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
     flavour: Flavour,
+    build_for_this_gpu: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    from engines.builder import build_engine
-
-    try:
-        out = build_engine(
-            tiny_model, tmp_path / "a.engine", flavour=flavour, plugin=None, profile=PROFILE, target=None
-        )
-    except (MissingDependencyError, InputError) as error:
-        pytest.skip(str(error))
-    with Embedder.open(out) as embedder:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    with Embedder.open(build_for_this_gpu(path, flavour, PROFILE)) as embedder:
         features = embedder.embed(crops, "BGR")
     np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-5)
 
