@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .errors import EngineMismatchError, InputError, ManifestError
+from .errors import EngineMismatchError, ManifestError, MissingDependencyError
 from .files import require_file, sha256
 from .manifest import BatchProfile, EngineManifest
 
@@ -39,7 +39,8 @@ def find_plugin(
         The library with the hash in the manifest; None for an engine without a plugin.
 
     Raises:
-        InputError: there is no library to look at.
+        InputError: the library named does not exist.
+        MissingDependencyError: none was named, and there is none to look at.
         EngineMismatchError: none of those found is the one the engine was built with.
     """
     if engine.plugin_sha256 is None:
@@ -50,7 +51,7 @@ def find_plugin(
         places = engine_path.with_name(PLUGIN_NAME), default()
         candidates = [path for path in places if path.is_file()]
         if not candidates:
-            raise InputError(
+            raise MissingDependencyError(
                 f"{engine_path} needs the StripGate plugin, and neither {places[0]} nor {places[1]} exists; "
                 "name it with --plugin, or build it with `make plugin`"
             )

@@ -13,7 +13,7 @@ from runtime.engine_match import (
     check_version,
     find_plugin,
 )
-from runtime.errors import EngineMismatchError, InputError, ManifestError
+from runtime.errors import EngineMismatchError, InputError, ManifestError, MissingDependencyError
 from runtime.files import sha256
 from runtime.manifest import BatchProfile, EngineManifest
 
@@ -80,7 +80,8 @@ def test_the_plugin_found(folder: Path, engine: EngineManifest) -> None:
 
 def test_no_plugin_to_be_found(folder: Path, engine: EngineManifest) -> None:
     path, none = folder / "model.engine", folder / "none.so"
-    with pytest.raises(InputError, match=r"needs the StripGate plugin, and neither .* exists; name it with --plugin"):
+    message = r"needs the StripGate plugin, and neither .* exists; name it with --plugin"
+    with pytest.raises(MissingDependencyError, match=message):
         find_plugin(path, engine, None, lambda: none)
     assert find_plugin(path, dataclasses.replace(engine, plugin_sha256=None), None, lambda: none) is None
 
