@@ -8,11 +8,13 @@ Neighbours of an image are itself, then the others by distance and, where distan
 """
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.dependencies import require
 from runtime.errors import InputError
 from runtime.progress import progress
 
@@ -74,7 +76,9 @@ def rerank(
 
     Raises:
         InputError: a setting is out of its range, or features are empty, not finite or of different sizes.
+        MissingDependencyError: SciPy is not installed.
     """
+    require_sparse()
     settings = Reranking(k1, k2, lambda_, flavour)
     check_features("query", query_features)
     check_features("gallery", gallery_features)
@@ -88,6 +92,15 @@ def rerank(
     neighbours, scale, result = _neighbours(features, queries, settings)
     encoding = _encode(features, scale, neighbours, settings)
     return _blend(result, encoding, settings.lambda_)
+
+
+def require_sparse() -> ModuleType:
+    """`scipy.sparse`, which re-ranking needs; called first by what does long work before it re-ranks.
+
+    Raises:
+        MissingDependencyError: SciPy is not installed.
+    """
+    return require("scipy.sparse", purpose="re-ranking", install="pip install 'lgeu-reid[eval]'")
 
 
 def _neighbours(
@@ -146,11 +159,9 @@ def _encode(
 
 def _indicator(columns: NDArray[np.int64]) -> Any:
     """Sparse (N, N) matrix with a one where `columns` (N, K) says."""
-    from scipy import sparse
-
     images, count = columns.shape
     ones = np.ones(images * count, np.int32)
-    return sparse.csr_matrix((ones, columns.ravel(), np.arange(images + 1) * count), shape=(images, images))
+    return require_sparse().csr_matrix((ones, columns.ravel(), np.arange(images + 1) * count), shape=(images, images))
 
 
 def _mutual(columns: NDArray[np.int64]) -> Any:

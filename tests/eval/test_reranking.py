@@ -1,6 +1,7 @@
 """Re-ranking against the paper's definition written as loops in float64, and against independent results."""
 
 import itertools
+import sys
 from collections.abc import Callable
 from math import exp
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from eval.metrics import evaluate_distances
 from eval.reranking import Flavour, rerank
 from runtime.embeddings import Embeddings
-from runtime.errors import InputError
+from runtime.errors import InputError, MissingDependencyError
 
 # Vectors of four halves have length 1 and inner products in quarters: exact in float32, and full of ties.
 SIGNS = np.array(list(itertools.product([-0.5, 0.5], repeat=4)), np.float32)
@@ -118,6 +119,12 @@ def test_independent_implementations_agree(
 
 
 FEATURES = np.eye(3, dtype=np.float32)
+
+
+def test_without_scipy_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(MissingDependencyError, match=r"re-ranking needs .*'scipy\.sparse'.*lgeu-reid\[eval\]"):
+        rerank(FEATURES, FEATURES)
 
 
 @pytest.mark.parametrize(
