@@ -33,6 +33,7 @@ class ReidDataset:
         query: images to search with; empty where there is neither a test half nor a split.
         gallery: images to search in, junk and distractors included; empty likewise.
         storage: how the files are read.
+        synthetic: whether its people were drawn, which a marker file in it says.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ReidDataset:
     query: tuple[Image, ...]
     gallery: tuple[Image, ...]
     storage: Storage
+    synthetic: bool = False
 
     def read(self, image: Image) -> NDArray[np.uint8]:
         """Decode an image: H x W x 3 uint8, BGR.
@@ -81,7 +83,8 @@ def open_dataset(path: Path, split_by: str | None = None) -> ReidDataset:
     storage = open_storage(path)
     halves = recognise(storage.names, str(path))
     split = halves if split_by is None else _split(halves, split_by, path)
-    return ReidDataset(_name(path, halves, split_by), path, split.train, split.query, split.gallery, storage)
+    name = _name(path, halves, split_by)
+    return ReidDataset(name, path, split.train, split.query, split.gallery, storage, storage.synthetic)
 
 
 def _split(halves: Halves, split_by: str, path: Path) -> Halves:

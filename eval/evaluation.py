@@ -11,8 +11,9 @@ from runtime.embeddings import Embeddings
 
 from .datasets import ReidDataset
 from .embedding import embed_images
+from .exported import save_manifest
 from .metrics import Metrics, evaluate, evaluate_distances, without_junk
-from .reranking import Reranking, rerank
+from .reranking import Reranking, require_sparse, rerank
 
 _COLUMNS = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
@@ -100,18 +101,23 @@ def evaluate_model(
         dataset: with a test half or a split.
         reranking: how to re-rank; None for not at all.
         model: what to call the model; what runs it and in which precision is added.
-        save_to: folder to keep the embeddings in, as query.npz and gallery.npz for `evaluate_files`; None keeps none.
+        save_to: folder to keep the embeddings and the model's manifest in, as query.npz and gallery.npz for
+            `evaluate_files`, and the whole folder for the parity report; None keeps none.
 
     Raises:
         InputError: no test half, an unreadable image, `save_to` cannot be written to, or as `eval.metrics.evaluate`.
         DeviceError: the device failed.
+        MissingDependencyError: re-ranking was asked for, and SciPy is not installed.
     """
     dataset.require_test_half()
+    if reranking is not None:
+        require_sparse()
     query = embed_images(embedder, dataset, dataset.query, "embedding queries")
     gallery = embed_images(embedder, dataset, dataset.gallery, "embedding gallery")
     if save_to is not None:
         query.save(save_to / "query.npz")
         gallery.save(save_to / "gallery.npz")
+        save_manifest(save_to, embedder.manifest)
     runs = f"{embedder.backend.name}, {embedder.manifest.precision}"
     source = {"data": dataset.name, "model": f"{model} on {runs}" if model else runs}
     return evaluate_embeddings(query, gallery, reranking, source)

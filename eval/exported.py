@@ -1,4 +1,4 @@
-"""Embeddings that another program computed: trtexec's `--exportOutput`, or an `.npz`."""
+"""Embeddings that another program or another machine computed, in a folder with the manifest of the model that did."""
 
 import json
 import re
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
-from runtime.files import require_file
-from runtime.manifest import Precision, manifest_path, read_engine_manifest
+from runtime.files import require_file, write_text
+from runtime.manifest import Manifest
 
 from .layouts import Image
 
+_MANIFEST = "manifest.json"
 _TENSOR = "embeddings"
 
 # trtexec prints what C++ does, which JSON has no number for.
@@ -24,55 +25,90 @@ _IN_JSON = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def is_exported(path: Path) -> bool:
-    """Whether `read_exported` is for this path: a `.json`, an `.npz` or a folder."""
-    return path.suffix in (".json", ".npz") or path.is_dir()
+    """Whether `read_exported` is for this path: a `.json` or a folder."""
+    return path.suffix == ".json" or path.is_dir()
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of the model whose embeddings are, or will be, in `folder`."""
+    write_text(folder / _MANIFEST, manifest.to_json() + "\n")
+
+
+def read_manifest(path: Path) -> Manifest | None:
+    """The manifest in a folder of exported embeddings; None where there is none, and for a single `.json`.
+
+    Raises:
+        ManifestError: it is not valid.
+    """
+    file = path / _MANIFEST
+    return (
+        Manifest.from_json(require_file(file, "manifest").read_text(errors="replace"), str(file))
+        if file.exists()
+        else None
+    )
 
 
 def read_exported(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
     """Read the features of given images.
 
     Args:
-        path: an `.npz` of `Embeddings`, matched by name; a `.json` of `trtexec --exportOutput`; or a folder of such
-            `.json` files, one for each batch, taken in the order of their names.
+        path: a folder of `lgeu evaluate --embeddings`, matched by name; a `.json` of `trtexec --exportOutput`; or a
+            folder of such `.json` files, one for each batch, taken in the order of their names.
         images: N images; trtexec's rows must be these in this order.
 
     Returns:
         (N, D) float32.
 
     Raises:
-        InputError: the file is not such a file, lacks an image, or has another number of rows.
+        InputError: these are not such files, lack an image, or have another number of rows.
     """
     path = Path(path)
-    if path.suffix == ".npz":
+    if (path / "query.npz").exists():
         return _by_name(path, images)
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    files = [file for file in sorted(path.glob("*.json")) if file.name != _MANIFEST] if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path} holds no .json of trtexec's --exportOutput; expected one for each batch")
-    features = np.concatenate([_read_trtexec(file) for file in files])
-    if len(features) != len(images):
         raise InputError(
-            f"{path} holds {len(features)} embeddings; expected {len(images)}: the query and then the gallery images, "
+            f"{path} holds neither query.npz and gallery.npz of `lgeu evaluate --embeddings` nor a .json of trtexec's "
+            "--exportOutput for each batch; name another folder"
+        )
+    features = _join([_read_trtexec(file) for file in files], path)
+    expected = rows_written(len(images), read_manifest(path))
+    if len(features) != expected:
+        raise InputError(
+            f"{path} holds {len(features)} embeddings; expected {expected}: of the query and then the gallery images, "
             "in the order of the data set"
         )
-    return features
+    return features[: len(images)]
 
 
-def exported_precision(path: Path) -> Precision:
-    """The precision of the engine of the same name beside `path`; without one fp32, which is judged hardest."""
-    engine = path.with_suffix(".engine")
-    return read_engine_manifest(engine).precision if manifest_path(engine).exists() else "fp32"
+def rows_written(images: int, manifest: Manifest | None) -> int:
+    """How many rows `eval.trtexec_inputs` writes for so many images: an engine's smallest batch is filled up."""
+    if manifest is None or manifest.engine is None:
+        return images
+    profile = manifest.engine.profile
+    rest = images % profile.max
+    return images - rest + max(rest, profile.min) if rest else images
 
 
-def _by_name(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
-    embeddings = Embeddings.load(path)
-    rows = {name: row for row, name in enumerate(embeddings.names.tolist())}
+def _by_name(folder: Path, images: Sequence[Image]) -> NDArray[np.float32]:
+    halves = [Embeddings.load(folder / f"{half}.npz") for half in ("query", "gallery")]
+    names = [name for half in halves for name in half.names.tolist()]
+    rows = {name: row for row, name in enumerate(names)}
     missing = [image.name for image in images if image.name not in rows]
     if missing:
         raise InputError(
-            f"{path} lacks {len(missing)} of {len(images)} images of the data set, the first is {missing[0]}; embed "
+            f"{folder} lacks {len(missing)} of {len(images)} images of the data set, the first is {missing[0]}; embed "
             "the query and gallery images of the same data set and split"
         )
-    return embeddings.features[[rows[image.name] for image in images]].astype(np.float32)
+    features = _join([half.features for half in halves], folder)
+    return features[[rows[image.name] for image in images]].astype(np.float32)
+
+
+def _join(parts: Sequence[NDArray[np.float32]], source: Path) -> NDArray[np.float32]:
+    sizes = sorted({part.shape[1] for part in parts})
+    if len(sizes) > 1:
+        raise InputError(f"{source} holds embeddings of {sizes} elements; expected one size: export one model's")
+    return np.concatenate(parts)
 
 
 def _read_trtexec(path: Path) -> NDArray[np.float32]:

@@ -1,50 +1,43 @@
 """Whether what is deployed still finds the people that the reference finds."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
-from pathlib import Path
 
 import numpy as np
 
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.errors import DeviceError, EngineMismatchError, InputError, MissingDependencyError
+from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, MissingDependencyError
 from runtime.manifest import Precision
 
 from .agreement import Agreement, agreement
+from .candidates import Candidate, ExportedCandidate, candidate, distinct_names
 from .datasets import ReidDataset
 from .embedding import embed_timed, label
 from .evaluation import counts, describe_reranking, evaluate_reranked, figures
-from .exported import exported_precision, is_exported, read_exported
+from .exported import read_exported, read_manifest
 from .machine import describe_machine, installed_versions
 from .metrics import Metrics, evaluate
-from .reranking import Reranking
+from .reranking import Reranking, require_sparse
 from .stages import TOLERANCES, Comparison, Difference, Figures, NotRun, ParityReport, Stage, Tolerance
 
-__all__ = ["TOLERANCES", "Candidate", "ExportedCandidate", "ParityReport", "Tolerance", "candidate", "compare"]
+__all__ = [
+    "TOLERANCES",
+    "Candidate",
+    "ExportedCandidate",
+    "ParityReport",
+    "Tolerance",
+    "candidate",
+    "compare",
+    "distinct_names",
+]
 
 logger = logging.getLogger(__name__)
 
-# What this machine lacks. A damaged file is no such thing: it is an error, like a misspelt name.
+# At opening, these say what this machine lacks. A damaged file is no such thing: it is an error, like a misspelt name.
 _NOT_HERE = (DeviceError, EngineMismatchError, MissingDependencyError)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model to compare; opened when its turn comes."""
-
-    name: str
-    open: Callable[[], Embedder]
-
-
-@dataclass(frozen=True)
-class ExportedCandidate:
-    """Embeddings that another program computed; see `eval.exported.read_exported`."""
-
-    name: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -57,24 +50,6 @@ class _Measured:
     reranked: Metrics | None
 
 
-def candidate(path: Path, open_model: Callable[[Path], Embedder]) -> Candidate | ExportedCandidate:
-    """Take a file for what its suffix says.
-
-    Args:
-        path: a model, or exported embeddings (`.json`, `.npz`, or a folder of `.json`).
-        open_model: opens a model.
-
-    Raises:
-        InputError: there is no such file.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"candidate {path} does not exist; expected a model or exported embeddings")
-    if is_exported(path):
-        return ExportedCandidate(path.name, path)
-    return Candidate(path.name, lambda: open_model(path))
-
-
 def compare(
     reference: Candidate,
     candidates: Sequence[Candidate | ExportedCandidate],
@@ -84,8 +59,8 @@ def compare(
 ) -> ParityReport:
     """Run everything on the query and gallery images and compare it with the reference.
 
-    A model that this machine cannot run (no such device, library, or engine for it) is listed with its reason and is
-    no failure.
+    A model that cannot be opened for what this machine lacks (device, library, or an engine for it) is listed with its
+    reason and is no failure; one that opens and then fails is a failure.
 
     Args:
         reference: what counts as right.
@@ -97,54 +72,69 @@ def compare(
     Raises:
         InputError: no test half, a damaged model, a reference with NaN or infinity, or exported embeddings that do not
             fit the data set.
+        MissingDependencyError: SciPy is not installed.
         LgeuError: the reference cannot be opened or run, for whatever reason.
     """
     reranking = reranking or Reranking()
     dataset.require_test_half()
-    right = _run(reference, dataset, reranking)
+    require_sparse()
+    with reference.open() as embedder:
+        right = _run(reference.name, embedder, dataset, reranking)
     if right.metrics is None:
         raise InputError(
             f"the reference {reference.name} gives embeddings with NaN or infinity, so that nothing can be compared "
             "with it; check how it was trained"
         )
-    results = [_attempt(item, dataset, reranking) for item in candidates]
-    ran = [result for result in results if isinstance(result, _Measured)]
+    results = [_attempt(item, right, dataset, reranking, tolerances) for item in candidates]
     return ParityReport(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        data={"name": dataset.name, "synthetic": "synthetic" in dataset.name.lower(), **counts(right.metrics)},
+        data={"name": dataset.name, "synthetic": dataset.synthetic, **counts(right.metrics)},
         reranking=describe_reranking(reranking),
         machine=describe_machine(),
         versions=installed_versions(),
         reference=right.stage,
-        stages=tuple(
-            replace(item.stage, comparison=_compare(right, item, tolerances[item.stage.precision])) for item in ran
-        ),
+        stages=tuple(result for result in results if isinstance(result, Stage)),
         not_run=tuple(result for result in results if isinstance(result, NotRun)),
     )
 
 
-def _attempt(item: Candidate | ExportedCandidate, dataset: ReidDataset, reranking: Reranking) -> _Measured | NotRun:
+def _attempt(
+    item: Candidate | ExportedCandidate,
+    right: _Measured,
+    dataset: ReidDataset,
+    reranking: Reranking,
+    tolerances: Mapping[Precision, Tolerance],
+) -> Stage | NotRun:
     if isinstance(item, ExportedCandidate):
-        return _read(item, dataset, reranking)
+        return _judge(right, _read(item, dataset, reranking), tolerances)
     try:
-        return _run(item, dataset, reranking)
+        embedder = item.open()
     except _NOT_HERE as error:
         logger.warning("%s was not run: %s", item.name, error)
-        return NotRun(item.name, " ".join(str(error).split()))
+        return NotRun(item.name, _one_line(error))
+    with embedder:
+        try:
+            return _judge(right, _run(item.name, embedder, dataset, reranking), tolerances)
+        except LgeuError as error:
+            logger.warning("%s failed: %s", item.name, error)
+            stage = _stage(item.name, embedder)
+            failure = f"did not run to its end: {_one_line(error)}"
+            return replace(stage, comparison=Comparison(None, None, None, tolerances[stage.precision], (failure,)))
 
 
-def _run(item: Candidate, dataset: ReidDataset, reranking: Reranking) -> _Measured:
+def _one_line(error: LgeuError) -> str:
+    return " ".join(str(error).split())
+
+
+def _stage(name: str, embedder: Embedder) -> Stage:
+    manifest = embedder.manifest
+    return Stage(name, embedder.backend.name, manifest.precision, manifest.trained_on, embedder.batch_size)
+
+
+def _run(name: str, embedder: Embedder, dataset: ReidDataset, reranking: Reranking) -> _Measured:
     """Embed the query and gallery images with a model."""
-    with item.open() as embedder:
-        timed = embed_timed(embedder, dataset, (*dataset.query, *dataset.gallery), item.name)
-        stage = Stage(
-            item.name,
-            embedder.backend.name,
-            embedder.manifest.precision,
-            embedder.manifest.trained_on,
-            embedder.batch_size,
-            timed.milliseconds_per_image,
-        )
+    timed = embed_timed(embedder, dataset, (*dataset.query, *dataset.gallery), name)
+    stage = replace(_stage(name, embedder), milliseconds_per_image=timed.milliseconds_per_image)
     return _measure(stage, timed.embeddings, len(dataset.query), reranking)
 
 
@@ -152,7 +142,14 @@ def _read(item: ExportedCandidate, dataset: ReidDataset, reranking: Reranking) -
     """Read the embeddings of the query and gallery images."""
     images = (*dataset.query, *dataset.gallery)
     embeddings = label(read_exported(item.path, images), images)
-    stage = Stage(item.name, "another program (exported embeddings)", exported_precision(item.path))
+    manifest = read_manifest(item.path)
+    if manifest is None:
+        logger.warning(
+            "%s has no manifest (a folder can have manifest.json) and is judged as fp32, the strictest", item.name
+        )
+        stage = Stage(item.name, "another program (no manifest: judged as fp32)", "fp32")
+    else:
+        stage = Stage(item.name, "another program", manifest.precision, manifest.trained_on)
     return _measure(stage, embeddings, len(dataset.query), reranking)
 
 
@@ -175,6 +172,11 @@ def _rows(embeddings: Embeddings, rows: slice) -> Embeddings:
 
 def _figures(metrics: Metrics) -> Figures:
     return Figures(**figures(metrics), cmc=tuple(float(share) for share in metrics.cmc))
+
+
+def _judge(reference: _Measured, measured: _Measured, tolerances: Mapping[Precision, Tolerance]) -> Stage:
+    comparison = _compare(reference, measured, tolerances[measured.stage.precision])
+    return replace(measured.stage, comparison=comparison)
 
 
 def _compare(reference: _Measured, measured: _Measured, tolerance: Tolerance) -> Comparison:

@@ -1,18 +1,38 @@
 """The parity report on disk: `report.json` for programs, `report.html` for people."""
 
 import base64
+import os
 from datetime import datetime
 from pathlib import Path
 
 from runtime.dependencies import require
+from runtime.errors import InputError
 from runtime.files import write_json, write_text
 from runtime.manifest import UNTRAINED
 
 from .plots import cmc_plot, gap_plot
 from .stages import ParityReport
 
+_EXTRA = {"purpose": "the report", "install": "pip install 'lgeu-reid[report]'"}
 _TEMPLATE = "report.html.j2"
 _LEAST_POINTS = 0.0001
+
+
+def check_report(out: Path) -> None:
+    """Find out before the work that `write_report` would fail; nothing is written.
+
+    Raises:
+        InputError: `out` or the folder it will lie in is no folder or cannot be written to.
+        MissingDependencyError: as `write_report`.
+    """
+    require("jinja2", **_EXTRA)
+    require("matplotlib.figure", **_EXTRA)
+    # Not Path.exists: it raises where a folder above cannot be looked into.
+    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if os.access(path, os.F_OK))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(
+            f"cannot write the report to {out}: {nearest} is no folder that can be written to; name another"
+        )
 
 
 def write_report(report: ParityReport, out: Path) -> Path:
@@ -38,7 +58,7 @@ def write_report(report: ParityReport, out: Path) -> Path:
 
 def render_html(report: ParityReport) -> str:
     """The report as one HTML document; every text from outside is escaped."""
-    jinja2 = require("jinja2", purpose="the report", install="pip install 'lgeu-reid[report]'")
+    jinja2 = require("jinja2", **_EXTRA)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eval", "templates"),
         autoescape=True,

@@ -69,16 +69,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Stage:
-    """A model that ran.
+    """A model that ran, or that was opened and then failed.
 
     Attributes:
         name: e.g. the file's.
         runs_on: what ran it.
         precision: from its manifest.
-        trained_on: likewise; None for exported embeddings.
+        trained_on: likewise; None for exported embeddings without a manifest.
         batch_size: images a batch; None for exported embeddings.
-        milliseconds_per_image: median over batches, resizing included; None for exported embeddings.
-        figures: by cosine distance; None where an embedding is not finite.
+        milliseconds_per_image: median over batches, resizing included; None for exported embeddings or a failure.
+        figures: by cosine distance; None where it failed or an embedding is not finite.
         reranked: after re-ranking; likewise.
         comparison: with the reference; None for the reference itself.
     """
@@ -96,7 +96,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class NotRun:
-    """A candidate that could not run here, and why."""
+    """A candidate that could not be opened here for what this machine lacks, and why."""
 
     name: str
     reason: str
@@ -113,8 +113,8 @@ class ParityReport:
         machine: where it ran.
         versions: of the packages.
         reference: what counts as right.
-        stages: the candidates that ran.
-        not_run: those that could not.
+        stages: the candidates that were opened.
+        not_run: those that could not be.
     """
 
     created: str
@@ -128,7 +128,7 @@ class ParityReport:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """One line for each tolerance that is exceeded; empty where all that ran agrees."""
+        """One line for each tolerance exceeded and each candidate that failed; empty where all that ran agrees."""
         return tuple(
             f"{stage.name}: {failure}"
             for stage in self.stages

@@ -8,12 +8,15 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from runtime.errors import InputError
 from runtime.files import require_file
 from runtime.images import is_image_name
+
+# A file of this name anywhere in a data set says that its people were drawn.
+SYNTHETIC_MARKER = "SYNTHETIC.txt"
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
 _RAW_DEFLATE = -15
@@ -26,10 +29,12 @@ class Folder:
     Attributes:
         path: the folder.
         names: of the images below it, relative to it, with "/" between parts, sorted.
+        synthetic: whether a marker lies below it.
     """
 
     path: Path
     names: tuple[str, ...]
+    synthetic: bool
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -60,10 +65,12 @@ class Archive:
     Attributes:
         path: the zip.
         members: the images by name, in the order of their names.
+        synthetic: whether a marker is in it.
     """
 
     path: Path
     members: Mapping[str, Member]
+    synthetic: bool
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,20 +115,22 @@ def open_storage(path: Path) -> Storage:
 
 
 def _open_folder(path: Path) -> Folder:
-    files = (file for file in path.rglob("*") if is_image_name(file.name) and file.is_file())
-    return Folder(path, tuple(sorted(file.relative_to(path).as_posix() for file in files)))
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    images = sorted(file.as_posix() for file in files if is_image_name(file.name))
+    return Folder(path, tuple(images), any(file.name == SYNTHETIC_MARKER for file in files))
 
 
 def _open_archive(path: Path) -> Archive:
     require_file(path, "data set")
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if is_image_name(entry.filename)]
+            entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise InputError(
             f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it again"
         ) from error
-    return Archive(path, {entry.filename: _member(path, entry) for entry in sorted(entries, key=lambda e: e.filename)})
+    images = {entry.filename: _member(path, entry) for entry in entries if is_image_name(entry.filename)}
+    return Archive(path, images, any(PurePosixPath(entry.filename).name == SYNTHETIC_MARKER for entry in entries))
 
 
 def _member(path: Path, entry: zipfile.ZipInfo) -> Member:

@@ -4,40 +4,50 @@ from pathlib import Path
 
 from runtime.errors import InputError
 from runtime.files import write_bytes
-from runtime.manifest import Manifest
+from runtime.manifest import BatchProfile, Manifest
 from runtime.preprocess import preprocess_batch
 from runtime.progress import progress
+from runtime.tensorrt_backend import fit_batch
 
 from .datasets import ReidDataset
+from .exported import save_manifest
+
+_ANY_BATCH = BatchProfile(1, 32, 32)
 
 
-def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, batch_size: int, out: Path) -> list[str]:
+def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) -> list[str]:
     """Write the query and then the gallery images as raw batches, and say how trtexec runs them.
 
     The files hold the network's input, that is pictures of people: treat them as the data set itself.
 
     Args:
         dataset: with a test half or a split.
-        manifest: of the engine.
-        batch_size: images a file; the last one has the rest. Within the engine's profile.
-        out: folder for `0000.bin`, `0001.bin`, ...
+        manifest: of the model that trtexec will run. An engine gets its largest batches, and where the last images are
+            fewer than it takes, black ones after them; another model gets batches of up to 32.
+        out: new or empty folder for `0000.bin`, `0001.bin`, ... and the manifest.
 
     Returns:
         For each file the arguments to put behind `trtexec --loadEngine=... --dynamicPlugins=...`. They write
         `0000.json`, ... into `out`, which is then a candidate for `eval.parity.compare`.
 
     Raises:
-        InputError: no test half, an unreadable image, a batch size below 1, or `out` cannot be written to.
+        InputError: no test half, an unreadable image, or `out` has something in it or cannot be written to.
     """
     dataset.require_test_half()
-    if batch_size < 1:
-        raise InputError(f"batch size is {batch_size}; expected at least 1, within the engine's profile")
+    out = Path(out)
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"{out} is not empty, and what another engine gave must not lie among these; name a new folder"
+        )
+    profile = manifest.engine.profile if manifest.engine else _ANY_BATCH
+    shape = (manifest.height, manifest.width, 3)
     images = (*dataset.query, *dataset.gallery)
+    save_manifest(out, manifest)
     arguments = []
-    for number, start in enumerate(progress(range(0, len(images), batch_size), "writing inputs", unit="batch")):
-        crops = [dataset.read(image) for image in images[start : start + batch_size]]
-        batch = preprocess_batch(crops, manifest.height, manifest.width, "BGR")
-        path = Path(out) / f"{number:04d}.bin"
+    for number, start in enumerate(progress(range(0, len(images), profile.max), "writing inputs", unit="batch")):
+        crops = [dataset.read(image) for image in images[start : start + profile.max]]
+        batch = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profile, shape)
+        path = out / f"{number:04d}.bin"
         write_bytes(path, batch.tobytes())
         arguments.append(
             f"--shapes=images:{'x'.join(map(str, batch.shape))} --loadInputs=images:{path} "

@@ -12,7 +12,7 @@ from runtime.console import INTERRUPTED, configure_logging, run_command
 from runtime.embedder import Device, Embedder
 from runtime.errors import CheckFailedError, InputError, MissingDependencyError
 from runtime.files import write_json
-from runtime.manifest import BatchProfile, Flavour, Functions
+from runtime.manifest import BatchProfile, Flavour, Functions, read_engine_manifest
 
 from .models import open_model
 
@@ -232,7 +232,10 @@ def parity(
     data: DataOption,
     candidates: Annotated[
         list[Path] | None,
-        typer.Argument(help="ONNX files, engines, or what trtexec exported (a .json, or a folder of them)."),
+        typer.Argument(
+            help="ONNX files, engines, folders of `lgeu evaluate --embeddings`, or what trtexec exported (a .json, or "
+            "the folder of --trtexec-inputs)."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
     split_by: SplitOption = None,
@@ -243,7 +246,8 @@ def parity(
         typer.Option(
             "--trtexec-inputs",
             metavar="DIR",
-            help="Compare nothing: write the images (of people) as trtexec reads them and print its arguments.",
+            help="Compare nothing: write the images (of people) as trtexec reads them, for the one candidate (the "
+            "reference without one), and print its arguments.",
         ),
     ] = None,
 ) -> None:
@@ -255,30 +259,46 @@ def parity(
 
     dataset = open_dataset(data, split_by)
     if trtexec_inputs is not None:
-        from eval.trtexec_inputs import write_trtexec_inputs
-
-        with open_here(reference) as embedder:
-            print("\n".join(write_trtexec_inputs(dataset, embedder.manifest, embedder.batch_size, trtexec_inputs)))
+        _write_trtexec_inputs(candidates or [reference], dataset, trtexec_inputs, open_here)
         return
     if not candidates or out is None:
         raise InputError("expected at least one candidate to compare with the reference, and --out for the report")
     _report_parity(reference, candidates, dataset, out, open_here)
 
 
+def _write_trtexec_inputs(
+    models: list[Path], dataset: "ReidDataset", out: Path, open_here: Callable[[Path], Embedder]
+) -> None:
+    from eval.trtexec_inputs import write_trtexec_inputs
+
+    if len(models) > 1:
+        raise InputError(f"--trtexec-inputs writes what one model reads, and {len(models)} candidates were given")
+    if models[0].suffix == ".engine":
+        # Its GPU is elsewhere, or trtexec would not be needed.
+        manifest = read_engine_manifest(models[0])
+    else:
+        with open_here(models[0]) as embedder:
+            manifest = embedder.manifest
+    print("\n".join(write_trtexec_inputs(dataset, manifest, out)))
+
+
 def _report_parity(
     reference: Path, candidates: list[Path], dataset: "ReidDataset", out: Path, open_here: Callable[[Path], Embedder]
 ) -> None:
-    from eval.parity import Candidate, candidate, compare
-    from eval.report import write_report
+    from eval.parity import Candidate, candidate, compare, distinct_names
+    from eval.report import check_report, write_report
 
+    check_report(out)
+    name, *names = distinct_names([reference, *candidates])
     report = compare(
-        Candidate(reference.name, lambda: open_here(reference)),
-        [candidate(path, open_here) for path in candidates],
+        Candidate(name, lambda: open_here(reference)),
+        [candidate(path, open_here, each) for path, each in zip(candidates, names, strict=True)],
         dataset,
     )
-    page = write_report(report, out)
     print(report.table())
-    logger.info("wrote %s", page)
+    if not report.stages:
+        logger.warning("nothing was compared: no candidate could be opened here, so nothing is proven")
+    logger.info("wrote %s", write_report(report, out))
     if report.failures:
         raise CheckFailedError(f"{len(report.failures)} checks failed: {'; '.join(report.failures)}")
 

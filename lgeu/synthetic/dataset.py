@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.layouts import MARKET_PARTS
+from eval.storage import SYNTHETIC_MARKER
 from runtime.errors import InputError
 from runtime.progress import progress
 
@@ -23,6 +24,7 @@ from .world import World
 CROP_HEIGHT, CROP_WIDTH = 128, 64
 _TRAIN, _QUERY, _TEST = MARKET_PARTS
 _DISTRACTOR, _JUNK = 0, -1
+_MARKER_TEXT = "The people in these images were drawn by a program; results on them say nothing about real people.\n"
 # Keys of the random generators: what belongs to no identity needs numbers of its own.
 _STRANGERS, _BAD_BOXES = 1_000_000, 2_000_000
 
@@ -67,6 +69,7 @@ def write_dataset(world: World, out: Path) -> Path:
             complete = Path(temporary) / out.name
             for part in MARKET_PARTS:
                 (complete / part).mkdir(parents=True)
+            (complete / SYNTHETIC_MARKER).write_text(_MARKER_TEXT)
             for shot in progress(shots, "drawing pedestrians", unit="image"):
                 _write_jpeg(complete / shot.name, *_take(world, shot))
             shutil.move(complete, out)

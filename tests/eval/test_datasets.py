@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eval.datasets import Image, open_dataset
+from eval.storage import SYNTHETIC_MARKER
 from runtime.errors import InputError
 from runtime.images import read_image
 
@@ -49,6 +50,20 @@ def test_market_layout_from_a_folder_below_a_folder_and_from_zips(
     for source in sources:
         dataset = open_dataset(source)
         assert (summary(dataset.train), summary(dataset.query), summary(dataset.gallery)) == MARKET_SUMMARY
+
+
+def test_only_the_marker_makes_a_data_set_synthetic(
+    market: Path, tmp_path: Path, make_zip: Callable[..., Path]
+) -> None:
+    named = market.rename(tmp_path / "synthetic")
+    assert not open_dataset(named).synthetic
+    assert not open_dataset(make_zip(named, tmp_path / "synthetic.zip", zipfile.ZIP_STORED)).synthetic
+    (named / SYNTHETIC_MARKER).write_text("drawn")
+    above = tmp_path / "above"
+    above.mkdir()
+    renamed = named.rename(above / "people")
+    zipped = make_zip(renamed, tmp_path / "people.zip", zipfile.ZIP_DEFLATED, top="people/")
+    assert [open_dataset(path).synthetic for path in (renamed, above, zipped)] == [True, True, True]
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -1,6 +1,7 @@
 """From files of embeddings, or a model and a data set, to the same figures, in a table and in JSON."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from eval.datasets import open_dataset
 from eval.embedding import embed_images, embed_timed
 from eval.evaluation import evaluate_files, evaluate_model
 from eval.metrics import evaluate
+from eval.parity import Candidate, ExportedCandidate, compare
 from eval.reranking import Reranking
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.errors import InputError
+from runtime.errors import InputError, MissingDependencyError
 
 
 def make_clusters(make_embeddings: Callable[..., Embeddings]) -> tuple[Embeddings, Embeddings]:
@@ -75,8 +77,20 @@ def test_a_model_and_a_data_set_give_the_figures_of_its_embeddings(
         query, gallery = (embed_images(embedder, dataset, images) for images in (dataset.query, dataset.gallery))
     assert result.metrics.mAP == evaluate(query, gallery).mAP
     assert evaluate_files(tmp_path / "query.npz", tmp_path / "gallery.npz").metrics.mAP == result.metrics.mAP
+    report = compare(Candidate("means", make_embedder), [ExportedCandidate("kept", tmp_path)], dataset)
+    assert report.stages[0].trained_on == embedder.manifest.trained_on
+    assert report.failures == ()
     assert (result.metrics.junk, result.metrics.gallery) == (1, 4)
     assert result.to_json()["source"] == {"data": "market", "model": "means.onnx on colour means, fp32"}
+
+
+def test_without_scipy_no_model_is_run_for_reranking(
+    market: Path, make_embedder: Callable[..., Embedder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with make_embedder() as embedder, pytest.raises(MissingDependencyError, match="re-ranking needs"):
+        evaluate_model(embedder, open_dataset(market), Reranking(), save_to=tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
 
 
 def test_embeddings_keep_order_labels_and_names(market: Path, make_embedder: Callable[..., Embedder]) -> None:

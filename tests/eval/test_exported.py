@@ -1,17 +1,21 @@
-"""Embeddings from other programs: trtexec's JSON as it prints it, and files matched by name."""
+"""Embeddings from elsewhere: trtexec's JSON as it prints it, and what `lgeu evaluate --embeddings` kept."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eval.datasets import Image
-from eval.exported import exported_precision, read_exported
+from eval.exported import read_exported, read_manifest, save_manifest
 from runtime.embeddings import Embeddings
-from runtime.errors import InputError
-from runtime.manifest import BatchProfile, EngineManifest, Manifest, write_engine_manifest
+from runtime.errors import InputError, ManifestError
+from runtime.manifest import BatchProfile, EngineManifest, Manifest
 
+# Of an engine that takes 2 to 4 images.
+MANIFEST = Manifest(
+    "resnet50", 8, "none", 1, 0, 8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "fp16",
+    engine=EngineManifest("tensorrt", "10.3.0", "SM86", BatchProfile(2, 2, 4), "e", "o", None),
+)  # fmt: skip
 IMAGES = (Image("a.jpg", 1, 1), Image("b.jpg", 2, 1), Image("c.jpg", 1, 2))
 
 # trtexec's own layout: one object a binding, keys spaced, numbers as C++ streams print them.
@@ -66,28 +70,43 @@ def test_other_json_is_refused(tmp_path: Path, content: str, message: str) -> No
 
 
 def test_a_folder_without_json_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no \.json"):
+    save_manifest(tmp_path, MANIFEST)
+    with pytest.raises(InputError, match=r"holds neither query\.npz .* nor a \.json"):
         read_exported(tmp_path, IMAGES)
 
 
-def test_an_npz_is_matched_by_name(tmp_path: Path, make_embeddings: Callable[..., Embeddings]) -> None:
-    embeddings = Embeddings(
-        np.eye(4, dtype=np.float32),
-        np.zeros(4, np.int64),
-        np.zeros(4, np.int64),
-        np.array(["c.jpg", "other.jpg", "a.jpg", "b.jpg"]),
-    )
-    embeddings.save(tmp_path / "e.npz")
-    np.testing.assert_array_equal(read_exported(tmp_path / "e.npz", IMAGES), np.eye(4)[[2, 3, 0]])
+def embeddings_of(names: list[str], features: list[list[float]]) -> Embeddings:
+    unknown = np.zeros(len(names), np.int64)
+    return Embeddings(np.array(features, np.float32), unknown, unknown, np.array(names))
+
+
+def test_both_halves_of_an_evaluation_are_matched_by_name(tmp_path: Path) -> None:
+    embeddings_of(["c.jpg", "other.jpg"], [[1, 0], [2, 0]]).save(tmp_path / "query.npz")
+    embeddings_of(["a.jpg", "b.jpg"], [[3, 0], [4, 0]]).save(tmp_path / "gallery.npz")
+    save_manifest(tmp_path, MANIFEST)
+    np.testing.assert_array_equal(read_exported(tmp_path, IMAGES), [[3, 0], [4, 0], [1, 0]])
     with pytest.raises(InputError, match=r"lacks 1 of 4 images .*first is d\.jpg"):
-        read_exported(tmp_path / "e.npz", (*IMAGES, Image("d.jpg", 1, 1)))
+        read_exported(tmp_path, (*IMAGES, Image("d.jpg", 1, 1)))
+    embeddings_of(["a.jpg", "b.jpg"], [[3], [4]]).save(tmp_path / "gallery.npz")
+    with pytest.raises(InputError, match=r"embeddings of \[1, 2\] elements"):
+        read_exported(tmp_path, IMAGES)
 
 
-def test_the_precision_is_that_of_the_engine_of_the_same_name(tmp_path: Path) -> None:
-    manifest = Manifest(
-        "resnet50", 8, "none", 1, 0, 8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "fp16",
-        engine=EngineManifest("tensorrt", "10.3.0", "SM86", BatchProfile(1, 2, 4), "e", "o", None),
-    )  # fmt: skip
-    write_engine_manifest(tmp_path / "model.fp16.engine", manifest)
-    assert exported_precision(tmp_path / "model.fp16.json") == "fp16"
-    assert exported_precision(tmp_path / "model.json") == "fp32"
+def test_the_images_that_fill_up_an_engines_smallest_batch_are_left_out(tmp_path: Path) -> None:
+    save_manifest(tmp_path, MANIFEST)
+    five = (*IMAGES, Image("d.jpg", 1, 1), Image("e.jpg", 1, 1))
+    write_trtexec(tmp_path / "0000.json", "4x1", "1, 2, 3, 4")
+    write_trtexec(tmp_path / "0001.json", "2x1", "5, 99")
+    np.testing.assert_array_equal(read_exported(tmp_path, five), [[1], [2], [3], [4], [5]])
+    with pytest.raises(InputError, match="holds 6 embeddings; expected 7"):
+        read_exported(tmp_path, (*five, Image("f.jpg", 1, 1), Image("g.jpg", 1, 1)))
+
+
+def test_a_manifest_is_read_from_its_folder_only(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    save_manifest(tmp_path, MANIFEST)
+    assert read_manifest(tmp_path) == MANIFEST
+    assert read_manifest(write_trtexec(tmp_path / "0000.json", "1x1", "1")) is None
+    (tmp_path / "manifest.json").write_bytes(b"\xff")
+    with pytest.raises(ManifestError, match=r"manifest\.json is not JSON"):
+        read_manifest(tmp_path)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from eval.agreement import GAP_EDGES, agreement
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import evaluate_reranked
+from eval.exported import save_manifest
 from eval.metrics import evaluate
-from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare
-from eval.report import render_html, write_report
+from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare, distinct_names
+from eval.report import check_report, render_html, write_report
 from eval.reranking import Reranking
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.errors import DeviceError, InputError
+from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, MissingDependencyError
 
 MakeEmbedder = Callable[..., Embedder]
 
@@ -134,29 +136,38 @@ def test_nan_is_counted_and_fails(dataset: ReidDataset, reference: Candidate, ma
         compare(broken, [reference], dataset)
 
 
-def test_what_cannot_be_opened_or_run_is_listed_and_is_no_failure(
-    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder
+@pytest.mark.parametrize("kind", [DeviceError, EngineMismatchError, MissingDependencyError])
+def test_what_this_machine_lacks_is_listed_and_is_no_failure(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder, kind: type[LgeuError]
 ) -> None:
-    def no_gpu() -> Embedder:
-        raise DeviceError("no GPU was found;\nuse a machine with one")
+    def lacking() -> Embedder:
+        raise kind("no GPU was found;\nuse a machine with one")
 
-    report = compare(
-        reference,
-        [
-            Candidate("model.engine", no_gpu),
-            Candidate("fails.onnx", lambda: Embedder(Broken(make_embedder(), fails=True))),
-            Candidate("same.onnx", make_embedder),
-        ],
-        dataset,
-    )
+    report = compare(reference, [Candidate("model.engine", lacking), Candidate("same.onnx", make_embedder)], dataset)
     assert [(item.name, item.reason) for item in report.not_run] == [
-        ("model.engine", "no GPU was found; use a machine with one"),
-        ("fails.onnx", "the device fell off"),
+        ("model.engine", "no GPU was found; use a machine with one")
     ]
     assert [stage.name for stage in report.stages] == ["same.onnx"]
     assert report.failures == ()
-    with pytest.raises(DeviceError):
-        compare(Candidate("model.engine", no_gpu), [], dataset)
+    with pytest.raises(kind):
+        compare(Candidate("model.engine", lacking), [], dataset)
+
+
+def test_a_candidate_that_opens_and_then_fails_is_a_failure(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder
+) -> None:
+    fails = Candidate("fails.onnx", lambda: Embedder(Broken(make_embedder(precision="fp16"), fails=True)))
+    report = compare(reference, [fails, Candidate("same.onnx", make_embedder)], dataset)
+    assert report.not_run == ()
+    assert [stage.name for stage in report.stages] == ["fails.onnx", "same.onnx"]
+    assert (report.stages[0].precision, report.stages[0].figures) == ("fp16", None)
+    assert report.failures == ("fails.onnx: did not run to its end: the device fell off",)
+    assert re.search(r"^fails\.onnx .*FAILED$", report.table(), re.MULTILINE)
+    html = render_html(report)
+    assert "Beyond the tolerances" in html
+    assert "did not run to its end: the device fell off" in html
+    with pytest.raises(DeviceError, match="fell off"):
+        compare(fails, [], dataset)
 
 
 def test_a_damaged_candidate_is_an_error_and_not_left_out(
@@ -173,26 +184,44 @@ def test_another_embedding_size_fails(dataset: ReidDataset, reference: Candidate
     assert report.failures == ("small.onnx: embeddings have 9 elements, the reference's 27: another model",)
 
 
+def write_trtexec(path: Path, features: NDArray[np.float32]) -> Path:
+    dimensions = "x".join(map(str, features.shape))
+    path.write_text(json.dumps([{"name": "embeddings", "dimensions": dimensions, "values": features.ravel().tolist()}]))
+    return path
+
+
 def test_exported_embeddings_are_compared_as_a_model_is(
     dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder, tmp_path: Path
 ) -> None:
     features = np.concatenate([half.features for half in embed_halves(make_embedder(), dataset)])
-    tensor = {
-        "name": "embeddings",
-        "dimensions": "x".join(map(str, features.shape)),
-        "values": features.ravel().tolist(),
-    }
-    (tmp_path / "trtexec.json").write_text(json.dumps([tensor]))
-    report = compare(reference, [ExportedCandidate("trtexec.json", tmp_path / "trtexec.json")], dataset)
+    path = write_trtexec(tmp_path / "trtexec.json", features)
+    report = compare(reference, [ExportedCandidate("trtexec.json", path)], dataset)
     (stage,) = report.stages
     assert (stage.milliseconds_per_image, stage.batch_size, report.failures) == (None, None, ())
-    (tmp_path / "trtexec.json").write_text(json.dumps([]))
+    path.write_text(json.dumps([]))
     with pytest.raises(InputError, match="not what `trtexec"):
-        compare(reference, [ExportedCandidate("trtexec.json", tmp_path / "trtexec.json")], dataset)
+        compare(reference, [ExportedCandidate("trtexec.json", path)], dataset)
+
+
+def test_exported_embeddings_are_judged_by_the_precision_of_their_manifest(
+    dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder, tmp_path: Path
+) -> None:
+    half = make_embedder(rounding=2.0, precision="fp16")
+    features = np.concatenate([part.features for part in embed_halves(half, dataset)])
+    write_trtexec(tmp_path / "0000.json", features)
+    folder = ExportedCandidate("outputs", tmp_path)
+    report = compare(reference, [folder], dataset)
+    assert "no manifest: judged as fp32" in report.stages[0].runs_on
+    assert report.stages[0].precision == "fp32"
+    assert report.failures[0].startswith("outputs: smallest cosine")
+    save_manifest(tmp_path, half.manifest)
+    judged = compare(reference, [folder], dataset, tolerances={"fp16": Tolerance(100, 0.99)})
+    assert judged.stages[0].precision == "fp16"
+    assert judged.failures == ()
 
 
 def test_a_candidate_is_what_its_suffix_says(tmp_path: Path, make_embedder: MakeEmbedder) -> None:
-    for name in ("model.onnx", "out.json", "e.npz"):
+    for name in ("model.onnx", "out.json"):
         (tmp_path / name).touch()
     opened: list[Path] = []
 
@@ -205,10 +234,20 @@ def test_a_candidate_is_what_its_suffix_says(tmp_path: Path, make_embedder: Make
     assert opened == []
     model.open()
     assert opened == [tmp_path / "model.onnx"]
-    for name in ("out.json", "e.npz", "."):
+    for name in ("out.json", "."):
         assert isinstance(candidate(tmp_path / name, open_model), ExportedCandidate)
     with pytest.raises(InputError, match="does not exist"):
         candidate(tmp_path / "typo.onnx", open_model)
+
+
+def test_files_of_the_same_name_are_told_apart_by_their_folders() -> None:
+    files = ["x/a/model.onnx", "y/a/model.onnx", "y/b/model.onnx", "checkpoint.pt", "z/checkpoint.pt", "z/only.onnx"]
+    paths = [Path("/data") / file for file in files]
+    assert distinct_names(paths) == [
+        "x/a/model.onnx", "y/a/model.onnx", "b/model.onnx", "data/checkpoint.pt", "z/checkpoint.pt", "only.onnx",
+    ]  # fmt: skip
+    assert distinct_names([Path("/m.onnx"), Path("/a/m.onnx")]) == ["/m.onnx", "a/m.onnx"]
+    assert distinct_names([Path("m.onnx"), Path("m.onnx")]) == ["m.onnx", "m.onnx"]
 
 
 def test_cosine_gaps_fall_into_their_half_decade() -> None:
@@ -274,9 +313,32 @@ def test_the_report_is_one_json_and_one_html_without_links(
 def test_the_report_says_when_the_data_is_synthetic_and_when_nothing_ran(
     dataset: ReidDataset, reference: Candidate
 ) -> None:
-    synthetic = dataclasses.replace(dataset, name="Synthetic pedestrians (tiny)")
+    synthetic = dataclasses.replace(dataset, synthetic=True)
     html = render_html(compare(reference, [], synthetic))
     assert "random weights" in html
     assert "Synthetic data" in html
     assert "Nothing could run here" in html
     assert "Beyond the tolerances" not in html
+
+
+def test_a_report_that_cannot_be_written_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_report(tmp_path)
+    check_report(tmp_path / "new" / "out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match=r"file is no folder that can be written to"):
+            check_report(out)
+    for module in ("jinja2", "matplotlib.figure"):
+        with monkeypatch.context() as context:
+            context.setitem(sys.modules, module, None)
+            with pytest.raises(MissingDependencyError, match=r"lgeu-reid\[report\]"):
+                check_report(tmp_path)
+
+
+def test_without_scipy_nothing_is_run(
+    dataset: ReidDataset, make_embedder: MakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(MissingDependencyError, match="re-ranking needs"):
+        compare(Candidate("fails", lambda: Embedder(Broken(make_embedder(), fails=True))), [], dataset)

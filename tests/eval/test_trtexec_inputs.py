@@ -1,8 +1,9 @@
 """The files that trtexec reads hold the network's input in the order in which its output is read back."""
 
+import dataclasses
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,19 @@ import pytest
 from eval.datasets import open_dataset
 from eval.parity import Candidate, ExportedCandidate, compare
 from eval.trtexec_inputs import write_trtexec_inputs
-from runtime.embedder import Embedder
+from runtime.embedder import Backend, Embedder
 from runtime.errors import InputError
+from runtime.manifest import BatchProfile, EngineManifest, Manifest
 
 
-def test_what_is_run_on_the_files_agrees_with_the_model(
-    crowd: Path, tmp_path: Path, make_embedder: Callable[..., Embedder]
-) -> None:
-    dataset = open_dataset(crowd, "person%2")
-    backend = make_embedder().backend
-    arguments = write_trtexec_inputs(dataset, backend.manifest, 10, tmp_path / "batches")
-    assert len(arguments) == 3
+def engine_manifest(manifest: Manifest, profile: BatchProfile) -> Manifest:
+    engine = EngineManifest("tensorrt", "10.3.0", "SM86", profile, "e", "o", None)
+    return dataclasses.replace(manifest, engine=engine)
+
+
+def run_trtexec(arguments: Sequence[str], backend: Backend) -> list[int]:
+    """What trtexec does with such arguments, by a backend; gives the batch sizes."""
+    sizes = []
     for line in arguments:
         shape = [int(part) for part in re.findall(r"--shapes=images:(\S+)", line)[0].split("x")]
         (source,) = re.findall(r"--loadInputs=images:(\S+)", line)
@@ -30,12 +33,46 @@ def test_what_is_run_on_the_files_agrees_with_the_model(
         dimensions = "x".join(map(str, features.shape))
         tensor = {"name": "embeddings", "dimensions": dimensions, "values": features.ravel().tolist()}
         Path(result).write_text(json.dumps([tensor]))
+        sizes.append(shape[0])
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("profile", "sizes"),
+    [
+        (None, [24]),
+        (BatchProfile(1, 4, 10), [10, 10, 4]),
+        (BatchProfile(6, 8, 10), [10, 10, 6]),
+        (BatchProfile(7, 7, 7), [7, 7, 7, 7]),
+        (BatchProfile(30, 32, 64), [30]),
+    ],
+)
+def test_what_is_run_on_the_files_agrees_with_the_model(
+    crowd: Path,
+    tmp_path: Path,
+    make_embedder: Callable[..., Embedder],
+    profile: BatchProfile | None,
+    sizes: list[int],
+) -> None:
+    dataset = open_dataset(crowd, "person%2")
+    backend = make_embedder(precision="fp16").backend
+    manifest = engine_manifest(backend.manifest, profile) if profile else backend.manifest
+    arguments = write_trtexec_inputs(dataset, manifest, tmp_path / "batches")
+    assert run_trtexec(arguments, backend) == sizes
     report = compare(
         Candidate("reference", make_embedder), [ExportedCandidate("batches", tmp_path / "batches")], dataset
     )
     assert report.failures == ()
+    assert report.stages[0].precision == "fp16"
+    assert report.stages[0].comparison is not None
+    assert report.stages[0].comparison.agreement is not None
+    assert report.stages[0].comparison.agreement.max_abs_difference == pytest.approx(0, abs=1e-6)
 
 
-def test_an_empty_batch_is_refused(crowd: Path, tmp_path: Path, make_embedder: Callable[..., Embedder]) -> None:
-    with pytest.raises(InputError, match="batch size is 0"):
-        write_trtexec_inputs(open_dataset(crowd, "person%2"), make_embedder().manifest, 0, tmp_path)
+def test_a_folder_with_something_in_it_is_refused(
+    crowd: Path, tmp_path: Path, make_embedder: Callable[..., Embedder]
+) -> None:
+    (tmp_path / "0000.json").write_text("what another engine gave")
+    with pytest.raises(InputError, match="is not empty"):
+        write_trtexec_inputs(open_dataset(crowd, "person%2"), make_embedder().manifest, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["0000.json"]

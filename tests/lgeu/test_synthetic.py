@@ -38,7 +38,7 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_does_not(
 def test_the_data_set_is_read_as_market_and_called_synthetic(world: World, folder: Path) -> None:
     dataset = open_dataset(folder)
     size = world.size
-    assert "synthetic" in dataset.name.lower()
+    assert dataset.synthetic
     assert len(dataset.train) == size.train_people * size.cameras * size.images_per_camera
     assert len(dataset.query) == size.test_people * size.cameras
     test_people = [image.person_id for image in dataset.gallery]
