@@ -14,8 +14,8 @@ _NO_DRIVER = "cudaError 35"
 def collecting_logger(trt: ModuleType) -> Any:
     """The process's one `ILogger` for `trt`: it appends errors to its `errors`, and passes warnings on at debug level.
 
-    One, because as long as a builder or a runtime lives TensorRT ignores every logger but the first. `errors` are empty
-    on return.
+    One, because as long as a builder or a runtime lives TensorRT warns of every other logger, and tells it nothing that
+    is not the doing of a single object, such as why a plugin could not be loaded. `errors` are empty on return.
     """
     collecting = _logger_of(trt)
     collecting.errors.clear()

@@ -1,6 +1,6 @@
 """What TensorRT complains of, with the real TensorRT-RTX, whose builder needs no GPU."""
 
-import gc
+import logging
 from typing import Any
 
 import pytest
@@ -15,22 +15,25 @@ def trt() -> Any:
     return load_tensorrt("tensorrt-rtx").trt
 
 
-def build_nothing(builder: Any) -> object:
-    return builder.build_serialized_network(builder.create_network(0), builder.create_builder_config())
-
-
-def test_a_second_builder_is_heard_while_the_first_lives(trt: Any) -> None:
-    gc.collect()
-    first = trt.Builder(collecting_logger(trt))
+def messages_of_an_empty_build(trt: Any, builder: Any) -> list[str]:
     log = collecting_logger(trt)
-    second = trt.Builder(log)
-    assert build_nothing(second) is None
-    assert "output" in complaint(log.errors)
-    assert build_nothing(first) is None
+    assert builder.build_serialized_network(builder.create_network(0), builder.create_builder_config()) is None
+    return list(log.errors)
+
+
+def test_everything_is_heard_while_an_earlier_builder_lives(trt: Any, caplog: pytest.LogCaptureFixture) -> None:
+    first = trt.Builder(collecting_logger(trt))
+    with caplog.at_level(logging.DEBUG):
+        log = collecting_logger(trt)
+        second = trt.Builder(log)
+    assert "logger is ignored" not in caplog.text
+    # The registry is the process's own, and knows the first logger only.
+    trt.get_plugin_registry().load_library("/none/plugin.so")
+    assert "/none/plugin.so" in complaint(log.errors)
+    for builder in (second, first):
+        assert "Network must have at least one output" in complaint(messages_of_an_empty_build(trt, builder))
 
 
 def test_an_earlier_use_is_forgotten(trt: Any) -> None:
-    log = collecting_logger(trt)
-    assert build_nothing(trt.Builder(log)) is None
-    assert log.errors
+    assert messages_of_an_empty_build(trt, trt.Builder(collecting_logger(trt)))
     assert complaint(collecting_logger(trt).errors) == "TensorRT gave no reason"
