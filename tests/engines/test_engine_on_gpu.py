@@ -41,4 +41,4 @@ def test_an_engine_agrees_with_onnx_runtime(
     if precision == "fp32":
         np.testing.assert_allclose(given, expected, rtol=0, atol=1e-5)
     cosines = (given.astype(np.float64) * expected).sum(1)
-    np.testing.assert_allclose(cosines, 1, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(cosines, 1, rtol=0, atol=1e-4)
