@@ -197,7 +197,10 @@ def evaluate(
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
     embeddings: Annotated[
-        Path | None, typer.Option("--embeddings", metavar="DIR", help="Keep the model's query.npz and gallery.npz.")
+        Path | None,
+        typer.Option(
+            "--embeddings", metavar="DIR", help="Keep query.npz and gallery.npz here; `lgeu parity` takes DIR."
+        ),
     ] = None,
     device: DeviceOption = "auto",
     plugin: PluginOption = None,

@@ -144,19 +144,16 @@ class _Demo:
         engines = self.build_engines(models)
         video_rank1 = self.infer(models[0], dataset)
         report = self.prove(checkpoint, [*models, *engines], dataset)
-        synthetic = self.data is None
+        learning = check_learning(untrained.metrics.mAP, trained.metrics.mAP) if self.data is None else []
         result = DemoResult(
             out=self.out,
             data=dataset.name,
-            synthetic=synthetic,
+            synthetic=dataset.synthetic,
             untrained=figures(untrained.metrics),
             trained=figures(trained.metrics),
             video_rank1=video_rank1,
             stages=tuple(self.journal.records),
-            failures=(
-                *(check_learning(untrained.metrics.mAP, trained.metrics.mAP) if synthetic else ()),
-                *report.failures,
-            ),
+            failures=(*learning, *report.failures),
         )
         print(f"\n{summary(result)}\n\n{self.journal.table()}\n\nreport: {self.out / 'report' / 'report.html'}")
         return result
