@@ -26,7 +26,7 @@ class EngineMismatchError(ManifestError):
 
 
 class MissingDependencyError(LgeuError):
-    """A package that this path needs is not installed."""
+    """A package, or the StripGate library, that this path needs is not on this machine."""
 
 
 class DeviceError(LgeuError):
