@@ -82,7 +82,8 @@ def export(
         Path | None, typer.Option("--crops", help="Folder of real crops to check with; random noise without it.")
     ] = None,
     fp16: Annotated[
-        bool, typer.Option(help="Write model.fp16.onnx, too; --no-fp16 for a model that overflows (removes an older one).")
+        bool,
+        typer.Option(help="Write model.fp16.onnx, too; --no-fp16 (for a model that overflows) removes an older one."),
     ] = True,
 ) -> None:
     """Export a checkpoint to ONNX in fp32 and fp16, checked against PyTorch."""
