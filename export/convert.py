@@ -1,4 +1,4 @@
-"""From a torch model to an ONNX model with everything that the house's files have."""
+"""From a torch model to an ONNX model with everything that every exported file has."""
 
 import ast
 import dataclasses

@@ -21,7 +21,7 @@ _DEFAULT_BATCH = 32
 
 
 class Backend(Protocol):
-    """Something that runs the network. Input and output are as in the house's tensor contract.
+    """Something that runs the network. Images in and embeddings out, as `run` says.
 
     Attributes:
         name: what runs it and where, e.g. "onnxruntime (CPU)".
