@@ -263,6 +263,8 @@ def parity(
 
     dataset = open_dataset(data, split_by)
     if trtexec_inputs is not None:
+        if out is not None:
+            raise InputError("--trtexec-inputs compares nothing and writes no report; leave --out out")
         _write_trtexec_inputs(candidates or [reference], dataset, trtexec_inputs, open_here)
         return
     if not candidates or out is None:

@@ -133,6 +133,7 @@ def test_options_that_would_be_ignored_are_refused(
         (["build", "--adopt", "e.engine", "--onnx", model, "--out", "other.engine"], "leave --out"),
         (["build", model, "--onnx", model], "--onnx goes with --adopt"),
         (["demo", "--split-by", "person%2"], "without a data set"),
+        (["parity", model, "--data", str(people), "--trtexec-inputs", "in", "--out", "out"], "leave --out out"),
     ):
         assert main(arguments) == 2
         assert named in capfd.readouterr().err
