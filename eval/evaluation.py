@@ -12,8 +12,8 @@ from runtime.embeddings import Embeddings
 from .datasets import ReidDataset
 from .embedding import embed_images
 from .exported import save_manifest
-from .metrics import Metrics, evaluate, evaluate_distances, without_junk
-from .reranking import Reranking, require_sparse, rerank
+from .metrics import Metrics, evaluate
+from .reranking import Reranking, evaluate_reranked, require_sparse
 
 _COLUMNS = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
@@ -121,18 +121,6 @@ def evaluate_model(
     runs = f"{embedder.backend.name}, {embedder.manifest.precision}"
     source = {"data": dataset.name, "model": f"{model} on {runs}" if model else runs}
     return evaluate_embeddings(query, gallery, reranking, source)
-
-
-def evaluate_reranked(query: Embeddings, gallery: Embeddings, reranking: Reranking) -> Metrics:
-    """Evaluate after re-ranking; junk leaves the gallery before, so that it is nobody's neighbour.
-
-    Raises:
-        InputError: as `eval.metrics.evaluate`.
-    """
-    kept = without_junk(gallery)
-    distances = rerank(query.features, kept.features, **dataclasses.asdict(reranking))
-    metrics = evaluate_distances(distances, query, kept)
-    return dataclasses.replace(metrics, junk=len(gallery) - len(kept))
 
 
 def figures(metrics: Metrics) -> dict[str, float]:

@@ -93,6 +93,11 @@ class Metrics:
         """Share of valid queries with a match among the first 10."""
         return float(self.cmc[9])
 
+    @property
+    def rank20(self) -> float:
+        """Share of valid queries with a match among the first 20."""
+        return float(self.cmc[19])
+
 
 def evaluate(query: Embeddings, gallery: Embeddings) -> Metrics:
     """Search the gallery with every query, by cosine distance.

@@ -7,7 +7,7 @@ for features). Name the flavour beside every result.
 Neighbours of an image are itself, then the others by distance and, where distances are equal, by index.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from types import ModuleType
 from typing import Any, Literal, get_args
 
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.dependencies import require
+from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.progress import progress
 
-from .metrics import check_features, unit_length
+from .metrics import Metrics, check_features, evaluate_distances, unit_length, without_junk
 
 Flavour = Literal["d1", "d2"]
 
@@ -92,6 +93,18 @@ def rerank(
     neighbours, scale, result = _neighbours(features, queries, settings)
     encoding = _encode(features, scale, neighbours, settings)
     return _blend(result, encoding, settings.lambda_)
+
+
+def evaluate_reranked(query: Embeddings, gallery: Embeddings, reranking: Reranking) -> Metrics:
+    """Evaluate after re-ranking; junk leaves the gallery before, so that it is nobody's neighbour.
+
+    Raises:
+        InputError: as `eval.metrics.evaluate`.
+    """
+    kept = without_junk(gallery)
+    distances = rerank(query.features, kept.features, **asdict(reranking))
+    metrics = evaluate_distances(distances, query, kept)
+    return replace(metrics, junk=len(gallery) - len(kept))
 
 
 def require_sparse() -> ModuleType:

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 from eval.agreement import GAP_EDGES, agreement
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
-from eval.evaluation import evaluate_reranked
 from eval.exported import save_manifest
 from eval.metrics import evaluate
 from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare, distinct_names
 from eval.report import check_report, render_html, write_report
-from eval.reranking import Reranking
+from eval.reranking import Reranking, evaluate_reranked
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, MissingDependencyError
