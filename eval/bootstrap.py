@@ -20,7 +20,7 @@ FIGURES = ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP")
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 
-_BLOCK_ELEMENTS = 2_000_000
+_BLOCK_ELEMENTS = 500_000
 
 
 @dataclass(frozen=True)

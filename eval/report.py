@@ -1,13 +1,11 @@
 """The parity report on disk: `report.json` for programs, `report.html` for people."""
 
 import base64
-import os
 from datetime import datetime
 from pathlib import Path
 
 from runtime.dependencies import require
-from runtime.errors import InputError
-from runtime.files import write_json, write_text
+from runtime.files import check_folder, write_json, write_text
 from runtime.manifest import UNTRAINED
 
 from .plots import cmc_plot, gap_plot
@@ -27,12 +25,7 @@ def check_report(out: Path) -> None:
     """
     require("jinja2", **_EXTRA)
     require("matplotlib.figure", **_EXTRA)
-    # Not Path.exists: it raises where a folder above cannot be looked into.
-    nearest = next(path for path in (out.absolute(), *out.absolute().parents) if os.access(path, os.F_OK))
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise InputError(
-            f"cannot write the report to {out}: {nearest} is no folder that can be written to; name another"
-        )
+    check_folder(out)
 
 
 def write_report(report: ParityReport, out: Path) -> Path:

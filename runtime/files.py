@@ -63,6 +63,30 @@ def removed_path(path: Path) -> Iterator[None]:
         raise InputError(f"cannot remove {path}, which an earlier run left: {error.strerror}; remove it") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Find out before long work that files cannot be written into `folder`; nothing is made.
+
+    Raises:
+        InputError: it, or the nearest folder above where it does not exist, is no folder or cannot be written to.
+    """
+    folder = Path(folder).absolute()
+    # Not Path.exists: it raises where a folder above cannot be looked into.
+    nearest = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"cannot write to {folder}: {nearest} is no folder that can be written to; name another")
+
+
+def check_target(path: Path) -> None:
+    """Find out before long work that `atomic_path` would fail; nothing is made.
+
+    Raises:
+        InputError: `path` is a folder, or as `check_folder` for the one it will lie in.
+    """
+    if Path(path).is_dir():
+        raise InputError(f"cannot write {path}: it is a folder; name a file")
+    check_folder(Path(path).parent)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically."""
     with atomic_path(path) as temporary:

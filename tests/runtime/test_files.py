@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import InputError
-from runtime.files import atomic_path, removed_path, require_file, sha256, write_bytes, write_json, write_text
+from runtime.files import (
+    atomic_path,
+    check_folder,
+    check_target,
+    removed_path,
+    require_file,
+    sha256,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 
 def test_the_new_content_replaces_the_old(tmp_path: Path) -> None:
@@ -31,6 +41,22 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_cannot_be_written_is_known_before(tmp_path: Path) -> None:
+    check_target(tmp_path / "a.json")
+    check_target(tmp_path / "new" / "er" / "a.json")
+    check_folder(tmp_path / "new")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    check_target(tmp_path / "file")
+    for folder in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(InputError, match=r"file is no folder that can be written to"):
+            check_folder(folder)
+        with pytest.raises(InputError, match=r"file is no folder that can be written to"):
+            check_target(folder / "a.json")
+    with pytest.raises(InputError, match="it is a folder; name a file"):
+        check_target(tmp_path)
 
 
 def test_an_old_output_goes_when_the_new_one_comes(tmp_path: Path) -> None:
