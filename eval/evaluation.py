@@ -2,89 +2,143 @@
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 
 from .datasets import ReidDataset
-from .embedding import embed_images
+from .embedding import embed_images, label
 from .exported import save_manifest
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked, require_sparse
 
-_COLUMNS = ("rank1", "rank5", "rank10", "mAP", "mINP")
+# How the figures are called in tables; the keys are those of JSON and the attributes of `Metrics`.
+TITLES = {
+    "rank1": "rank-1",
+    "rank5": "rank-5",
+    "rank10": "rank-10",
+    "rank20": "rank-20",
+    "mAP": "mAP",
+    "mINP": "mINP",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one model made of the images to search with and to search in.
+
+    Attributes:
+        query: embeddings of the queries.
+        gallery: embeddings of the gallery, junk and distractors included.
+        source: where they are from, by name, e.g. {"data": "Market-1501", "model": "model.onnx"}.
+    """
+
+    query: Embeddings
+    gallery: Embeddings
+    source: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The figures of one evaluation.
+    """The figures of one run.
 
     Attributes:
+        run: what was evaluated.
         metrics: by cosine distance.
         reranking: how it was re-ranked, None for not at all.
         reranked: after re-ranking.
-        source: what was evaluated, by name, e.g. {"data": "Market-1501", "model": "model.onnx"}.
     """
 
+    run: Run
     metrics: Metrics
     reranking: Reranking | None = None
     reranked: Metrics | None = None
-    source: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def final(self) -> Metrics:
+        """After re-ranking where asked for, else by cosine distance."""
+        return self.reranked or self.metrics
 
     def to_json(self) -> dict[str, Any]:
-        """Figures (after re-ranking, where asked for) as fractions in 0..1, counts, settings and source."""
-        result: dict[str, Any] = {**figures(self.reranked or self.metrics), **counts(self.metrics)}
+        """The final figures as fractions in 0..1, counts, settings and source."""
+        result: dict[str, Any] = {**figures(self.final), **counts(self.metrics)}
         if self.reranked is not None:
             result["before_reranking"] = figures(self.metrics)
         result["settings"] = {
             "distance": "cosine",
             "reranking": describe_reranking(self.reranking) if self.reranking else None,
         }
-        result["source"] = dict(self.source)
+        result["source"] = dict(self.run.source)
         return result
 
     def table(self) -> str:
         """The figures in percent, for a terminal."""
         metrics = self.metrics
-        rows = [("cosine", metrics)]
-        if self.reranked is not None and self.reranking is not None:
-            rows.append((f"re-ranked ({self.reranking})", self.reranked))
-        width = max(len(name) for name, _ in rows)
-        lines = [
-            *(f"{name}: {value}" for name, value in self.source.items()),
+        lines = [f"{name}: {value}" for name, value in self.run.source.items()]
+        if self.reranking is not None:
+            lines.append(f"re-ranking: {self.reranking}")
+        lines += [
             f"{metrics.valid_queries:,} of {metrics.queries:,} queries have a match among {metrics.gallery:,} gallery "
             f"images ({metrics.junk:,} junk left out)",
-            " " * width + "".join(f"{title:>9}" for title in ("rank-1", "rank-5", "rank-10", "mAP", "mINP")),
+            " " * 9 + "".join(f"{title:>9}" for title in TITLES.values()),
         ]
-        for name, row in rows:
-            lines.append(f"{name:<{width}}" + "".join(f"{100 * value:9.2f}" for value in figures(row).values()))
+        for name, row in (("cosine", metrics), ("re-ranked", self.reranked)):
+            if row is not None:
+                lines.append(f"{name:<9}" + "".join(f"{100 * value:9.2f}" for value in figures(row).values()))
         return "\n".join(lines)
 
 
-def evaluate_embeddings(
-    query: Embeddings, gallery: Embeddings, reranking: Reranking | None = None, source: Mapping[str, str] | None = None
-) -> Evaluation:
+def evaluate_run(run: Run, reranking: Reranking | None = None, memory_limit: int | None = None) -> Evaluation:
     """Evaluate by cosine distance, and after re-ranking where asked for.
 
+    Args:
+        run: what to evaluate.
+        reranking: how to re-rank; None for not at all.
+        memory_limit: see `eval.reranking.evaluate_reranked`.
+
     Raises:
-        InputError: as `eval.metrics.evaluate`.
+        InputError: as `eval.metrics.evaluate` and `eval.reranking.evaluate_reranked`.
     """
-    metrics = evaluate(query, gallery)
-    reranked = evaluate_reranked(query, gallery, reranking) if reranking else None
-    return Evaluation(metrics, reranking, reranked, source or {})
+    evaluation = Evaluation(run, evaluate(run.query, run.gallery))
+    return evaluation if reranking is None else rerank_evaluation(evaluation, reranking, memory_limit)
+
+
+def rerank_evaluation(evaluation: Evaluation, reranking: Reranking, memory_limit: int | None = None) -> Evaluation:
+    """Add the figures after re-ranking; arguments and errors as `evaluate_run`."""
+    run = evaluation.run
+    reranked = evaluate_reranked(run.query, run.gallery, reranking)
+    return replace(evaluation, reranking=reranking, reranked=reranked)
 
 
 def evaluate_files(query: Path, gallery: Path, reranking: Reranking | None = None) -> Evaluation:
     """Evaluate two files of embeddings (.npz).
 
     Raises:
-        InputError: a file cannot be read, or as `eval.metrics.evaluate`.
+        InputError: a file cannot be read, or as `evaluate_run`.
     """
-    source = {"query": str(query), "gallery": str(gallery)}
-    return evaluate_embeddings(Embeddings.load(query), Embeddings.load(gallery), reranking, source)
+    return evaluate_run(read_run(query, gallery), reranking)
+
+
+def read_run(query: Path, gallery: Path) -> Run:
+    """Read two files of embeddings (.npz).
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    return Run(Embeddings.load(query), Embeddings.load(gallery), {"query": str(query), "gallery": str(gallery)})
+
+
+def labels_of(dataset: ReidDataset) -> Run:
+    """The images of a data set as a run without features, for what looks at persons, cameras and names only."""
+    query, gallery = (
+        label(np.empty((len(images), 0), np.float32), images) for images in (dataset.query, dataset.gallery)
+    )
+    return Run(query, gallery, {"data": dataset.name})
 
 
 def evaluate_model(
@@ -100,18 +154,34 @@ def evaluate_model(
         embedder: the model.
         dataset: with a test half or a split.
         reranking: how to re-rank; None for not at all.
-        model: what to call the model; what runs it and in which precision is added.
-        save_to: folder to keep the embeddings and the model's manifest in, as query.npz and gallery.npz for
-            `evaluate_files`, and the whole folder for the parity report; None keeps none.
+        model: see `embed_run`.
+        save_to: likewise.
 
     Raises:
-        InputError: no test half, an unreadable image, `save_to` cannot be written to, or as `eval.metrics.evaluate`.
+        InputError: as `embed_run` and `evaluate_run`.
         DeviceError: the device failed.
         MissingDependencyError: re-ranking was asked for, and SciPy is not installed.
     """
-    dataset.require_test_half()
     if reranking is not None:
         require_sparse()
+    return evaluate_run(embed_run(embedder, dataset, model, save_to), reranking)
+
+
+def embed_run(embedder: Embedder, dataset: ReidDataset, model: str | None = None, save_to: Path | None = None) -> Run:
+    """Embed the query and gallery images of a data set.
+
+    Args:
+        embedder: the model.
+        dataset: with a test half or a split.
+        model: what to call the model; what runs it and in which precision is added.
+        save_to: folder to keep the embeddings and the model's manifest in, as query.npz and gallery.npz for
+            `read_run`, and the whole folder for the parity report; None keeps none.
+
+    Raises:
+        InputError: no test half, an unreadable image, or `save_to` cannot be written to.
+        DeviceError: the device failed.
+    """
+    dataset.require_test_half()
     query = embed_images(embedder, dataset, dataset.query, "embedding queries")
     gallery = embed_images(embedder, dataset, dataset.gallery, "embedding gallery")
     if save_to is not None:
@@ -119,13 +189,12 @@ def evaluate_model(
         gallery.save(save_to / "gallery.npz")
         save_manifest(save_to, embedder.manifest)
     runs = f"{embedder.backend.name}, {embedder.manifest.precision}"
-    source = {"data": dataset.name, "model": f"{model} on {runs}" if model else runs}
-    return evaluate_embeddings(query, gallery, reranking, source)
+    return Run(query, gallery, {"data": dataset.name, "model": f"{model} on {runs}" if model else runs})
 
 
 def figures(metrics: Metrics) -> dict[str, float]:
-    """rank1, rank5, rank10, mAP and mINP, as fractions."""
-    return {name: getattr(metrics, name) for name in _COLUMNS}
+    """rank1, rank5, rank10, rank20, mAP and mINP, as fractions."""
+    return {name: getattr(metrics, name) for name in TITLES}
 
 
 def counts(metrics: Metrics) -> dict[str, int]:

@@ -36,6 +36,7 @@ class Figures:
     rank1: float
     rank5: float
     rank10: float
+    rank20: float
     mAP: float  # noqa: N815
     mINP: float  # noqa: N815
     cmc: tuple[float, ...]
@@ -52,6 +53,7 @@ class Difference:
     rank1: float
     rank5: float
     rank10: float
+    rank20: float
     mAP: float  # noqa: N815
     mINP: float  # noqa: N815
 

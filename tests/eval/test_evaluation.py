@@ -10,7 +10,7 @@ import pytest
 
 from eval.datasets import open_dataset
 from eval.embedding import embed_images, embed_timed
-from eval.evaluation import evaluate_files, evaluate_model
+from eval.evaluation import evaluate_files, evaluate_model, figures, labels_of
 from eval.metrics import evaluate
 from eval.parity import Candidate, ExportedCandidate, compare
 from eval.reranking import Reranking
@@ -40,7 +40,8 @@ def test_files_give_figures_before_and_after_reranking(
     expected = evaluate(query, gallery)
 
     plain_json = json.loads(json.dumps(plain.to_json(), allow_nan=False))
-    assert plain_json["mAP"] == expected.mAP
+    for name in ("rank1", "rank5", "rank10", "rank20", "mAP", "mINP"):
+        assert plain_json[name] == getattr(expected, name)
     assert {name: plain_json[name] for name in ("queries", "valid_queries", "gallery", "junk")} == {
         "queries": 8,
         "valid_queries": 8,
@@ -61,11 +62,17 @@ def test_the_table_shows_percent(tmp_path: Path, make_embeddings: Callable[..., 
     query.save(tmp_path / "q.npz")
     gallery.save(tmp_path / "g.npz")
     result = evaluate_files(tmp_path / "q.npz", tmp_path / "g.npz", Reranking())
-    lines = result.table().splitlines()
-    assert "8 of 8 queries have a match among 39 gallery images (1 junk left out)" in lines
-    assert lines[-2].split()[0] == "cosine"
-    assert float(lines[-2].split()[4]) == pytest.approx(100 * result.metrics.mAP, abs=0.005)
-    assert lines[-1].startswith("re-ranked (d2, k1 20, k2 6, lambda 0.3)")
+    *_, settings, counted, titles, cosine, reranked = result.table().splitlines()
+    assert settings == "re-ranking: d2, k1 20, k2 6, lambda 0.3"
+    assert counted == "8 of 8 queries have a match among 39 gallery images (1 junk left out)"
+    assert titles.split() == ["rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP"]
+    assert result.reranked is not None
+    for line, name, metrics in ((cosine, "cosine", result.metrics), (reranked, "re-ranked", result.reranked)):
+        title, *cells = line.split()
+        assert title == name
+        assert [float(cell) for cell in cells] == pytest.approx(
+            [100 * value for value in figures(metrics).values()], abs=0.005
+        )
 
 
 def test_a_model_and_a_data_set_give_the_figures_of_its_embeddings(
@@ -104,6 +111,17 @@ def test_embeddings_keep_order_labels_and_names(market: Path, make_embedder: Cal
     assert embeddings.person_ids.tolist() == [-1, 0, 3, 3, 5]
     assert embeddings.camera_ids.tolist() == [3, 1, 2, 2, 1]
     assert timed.milliseconds_per_image > 0
+
+
+def test_labels_are_known_before_anything_is_embedded(market: Path, make_embedder: Callable[..., Embedder]) -> None:
+    dataset = open_dataset(market)
+    labels = labels_of(dataset)
+    with make_embedder() as embedder:
+        embedded = embed_images(embedder, dataset, dataset.gallery)
+    np.testing.assert_array_equal(labels.gallery.person_ids, embedded.person_ids)
+    np.testing.assert_array_equal(labels.gallery.camera_ids, embedded.camera_ids)
+    np.testing.assert_array_equal(labels.gallery.names, embedded.names)
+    assert labels.query.features.shape == (len(dataset.query), 0)
 
 
 def test_a_data_set_without_a_test_half_is_refused(

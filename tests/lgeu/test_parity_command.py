@@ -55,7 +55,7 @@ def test_an_out_that_is_a_file_is_refused_before_anything_runs(
     (tmp_path / "out").write_text("mine")
     (tmp_path / "damaged.pt").write_bytes(b"the first thing that would be opened")
     assert parity(tmp_path / "damaged.pt", checkpoint, *data, "--out", tmp_path / "out") == 2
-    assert "cannot write the report to" in capfd.readouterr().err
+    assert "is no folder that can be written to" in capfd.readouterr().err
     assert (tmp_path / "out").read_text() == "mine"
 
 
