@@ -4,17 +4,18 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from runtime.console import INTERRUPTED, configure_logging, run_command
-from runtime.embedder import Device, Embedder
+from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError, MissingDependencyError
-from runtime.files import write_json
 from runtime.manifest import BatchProfile, Flavour, Functions, read_engine_manifest
 
+from .evaluate import evaluate
 from .models import open_model
+from .options import DataOption, DeviceOption, PluginOption, SplitOption
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -31,19 +32,8 @@ app = typer.Typer(
 
 
 DemoSize = Literal["tiny", "default"]
-RerankFlavour = Literal["d2", "d1"]
 
 _ROOMS = ("lgeu", "train", "export", "engines", "eval", "runtime")
-
-DataOption = Annotated[
-    Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
-]
-SplitOption = Annotated[
-    str | None,
-    typer.Option("--split-by", metavar="person%N", help="Hold out the persons whose id is divisible by N."),
-]
-DeviceOption = Annotated[Device, typer.Option("--device", help="auto: the GPU where it can be used.")]
-PluginOption = Annotated[Path | None, typer.Option("--plugin", metavar="LIB.SO", help="The StripGate library.")]
 
 
 @app.callback()
@@ -179,55 +169,7 @@ def infer(context: typer.Context) -> None:
     infer_command(context.args, program="lgeu infer", open_model=open_model)
 
 
-@app.command()
-def evaluate(
-    query: Annotated[Path | None, typer.Option("--query", help="Embeddings of the queries (.npz).")] = None,
-    gallery: Annotated[Path | None, typer.Option("--gallery", help="Embeddings of the gallery (.npz).")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Or: a checkpoint, ONNX file or engine,")] = None,
-    data: Annotated[Path | None, typer.Option("--data", help="and the data set to run it on.")] = None,
-    split_by: SplitOption = None,
-    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well.")] = False,
-    k1: Annotated[int | None, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets (20).")] = None,
-    k2: Annotated[int | None, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion (6).")] = None,
-    weight: Annotated[
-        float | None, typer.Option("--lambda", help="Re-ranking: share of the original distance (0.3).")
-    ] = None,
-    flavour: Annotated[
-        RerankFlavour | None,
-        typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances (d2)."),
-    ] = None,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            "--embeddings", metavar="DIR", help="Keep query.npz and gallery.npz here; `lgeu parity` takes DIR."
-        ),
-    ] = None,
-    device: DeviceOption = "auto",
-    plugin: PluginOption = None,
-) -> None:
-    """CMC, mAP and mINP of embeddings, or of a model on a data set."""
-    from eval.evaluation import evaluate_files, evaluate_model
-    from eval.reranking import Reranking
-
-    settings: dict[str, Any] = {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour}
-    given = {name: value for name, value in settings.items() if value is not None}
-    if given and not rerank:
-        raise InputError("--k1, --k2, --lambda and --flavour are settings of re-ranking; add --rerank")
-    reranking = Reranking(**given) if rerank else None
-    if query and gallery and not (model or data or split_by or embeddings):
-        evaluation = evaluate_files(query, gallery, reranking)
-    elif model and data and not (query or gallery):
-        from eval.datasets import open_dataset
-
-        dataset = open_dataset(data, split_by)
-        with open_model(model, device=device, plugin=plugin) as embedder:
-            evaluation = evaluate_model(embedder, dataset, reranking, str(model), embeddings)
-    else:
-        raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
-    print(evaluation.table())
-    if json is not None:
-        write_json(json, evaluation.to_json())
+app.command()(evaluate)
 
 
 @app.command()

@@ -1,0 +1,190 @@
+"""`lgeu evaluate`: figures of embeddings, or of a model on a data set, alone or beside those of another run."""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from runtime.embedder import Embedder
+from runtime.errors import InputError
+from runtime.files import check_folder, check_target, write_json
+
+from .models import open_model
+from .options import DeviceOption, PluginOption, SplitOption
+
+if TYPE_CHECKING:
+    from eval.datasets import ReidDataset
+    from eval.evaluation import Run
+    from eval.reranking import Reranking
+
+RerankFlavour = Literal["d2", "d1"]
+
+_SIZE_UNITS = {
+    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
+    **{"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40},
+}
+
+
+def parse_size(text: str) -> int:
+    """Bytes from e.g. "4GB", "1.5 GiB", "500mb" or "4000000000"; kB to TB are powers of 1000, KiB to TiB of 1024.
+
+    Raises:
+        InputError: it is no such size, or less than one byte.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
+    unit = _SIZE_UNITS.get(match[2]) if match else None
+    size = int(float(match[1]) * unit) if match and unit else 0
+    if size < 1:
+        raise InputError(f"{text!r} is no size of memory; expected e.g. 4GB, 500MB, 3GiB or a number of bytes")
+    return size
+
+
+def evaluate(
+    query: Annotated[Path | None, typer.Option("--query", help="Embeddings of the queries (.npz).")] = None,
+    gallery: Annotated[Path | None, typer.Option("--gallery", help="Embeddings of the gallery (.npz).")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Or: a checkpoint, ONNX file or engine,")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="and the data set to run it on.")] = None,
+    split_by: SplitOption = None,
+    compare_query: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare-query",
+            help="Another model's embeddings of the same queries: each difference to them (this run minus that one) "
+            "gets a 95 % interval, resampled by person.",
+        ),
+    ] = None,
+    compare_gallery: Annotated[
+        Path | None, typer.Option("--compare-gallery", help="That model's embeddings of the same gallery.")
+    ] = None,
+    rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well.")] = False,
+    k1: Annotated[int | None, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets (20).")] = None,
+    k2: Annotated[int | None, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion (6).")] = None,
+    weight: Annotated[
+        float | None, typer.Option("--lambda", help="Re-ranking: share of the original distance (0.3).")
+    ] = None,
+    flavour: Annotated[
+        RerankFlavour | None,
+        typer.Option("--flavour", help="Re-ranking: squared (d2) or unsquared (d1) distances (d2)."),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option("--memory-limit", metavar="SIZE", help="Re-ranking: memory to use, e.g. 4GB or 500MB."),
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    per_query: Annotated[
+        Path | None, typer.Option("--per-query", metavar="FILE.csv", help="Also write the results of every query.")
+    ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            "--embeddings", metavar="DIR", help="Keep query.npz and gallery.npz here; `lgeu parity` takes DIR."
+        ),
+    ] = None,
+    device: DeviceOption = "auto",
+    plugin: PluginOption = None,
+) -> None:
+    """CMC, mAP and mINP of embeddings, or of a model on a data set."""
+    limit = parse_size(memory_limit) if memory_limit is not None else None
+    reranking = _reranking(rerank, limit, {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour})
+    _check_outputs((json, per_query), embeddings, (query, gallery, compare_query, compare_gallery, model))
+    if query and gallery and not (model or data or split_by or embeddings or plugin):
+        baseline = _baseline(compare_query, compare_gallery)
+        run = _read(query, gallery)
+    elif model and data and not (query or gallery):
+        baseline = _baseline(compare_query, compare_gallery)
+        opened = partial(open_model, model, device=device, plugin=plugin)
+        run = _embed(opened, str(model), _open_dataset(data, split_by), baseline, embeddings)
+    else:
+        raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
+    _evaluate(run, baseline, reranking, limit, json, per_query)
+
+
+def _reranking(asked_for: bool, memory_limit: int | None, settings: dict[str, Any]) -> "Reranking | None":
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not asked_for:
+        if given or memory_limit is not None:
+            raise InputError(
+                "--k1, --k2, --lambda, --flavour and --memory-limit are settings of re-ranking; add --rerank"
+            )
+        return None
+    from eval.reranking import Reranking, require_sparse
+
+    require_sparse()
+    return Reranking(**given)
+
+
+def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Sequence[Path | None]) -> None:
+    """What is written last must not be what fails, and must not replace what is read."""
+    outputs = [path for path in files if path is not None]
+    for path in outputs:
+        check_target(path)
+    if folder is not None:
+        check_folder(folder)
+        outputs += [folder / "query.npz", folder / "gallery.npz"]
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path.resolve() in taken:
+            raise InputError(f"{path} is read, or written twice, by this very command; name another file or folder")
+        taken.add(path.resolve())
+
+
+def _baseline(query: Path | None, gallery: Path | None) -> "Run | None":
+    if query is None and gallery is None:
+        return None
+    if query is None or gallery is None:
+        raise InputError("--compare-query and --compare-gallery go together; give both")
+    return _read(query, gallery)
+
+
+def _read(query: Path, gallery: Path) -> "Run":
+    from eval.evaluation import read_run
+
+    return read_run(query, gallery)
+
+
+def _open_dataset(path: Path, split_by: str | None) -> "ReidDataset":
+    from eval.datasets import open_dataset
+
+    dataset = open_dataset(path, split_by)
+    dataset.require_test_half()
+    return dataset
+
+
+def _embed(
+    open_here: Callable[[], Embedder], name: str, dataset: "ReidDataset", baseline: "Run | None", save_to: Path | None
+) -> "Run":
+    from eval.comparison import check_comparable
+    from eval.evaluation import embed_run, labels_of
+
+    if baseline is not None:
+        check_comparable(labels_of(dataset), baseline)
+    with open_here() as embedder:
+        return embed_run(embedder, dataset, name, save_to)
+
+
+def _evaluate(
+    run: "Run",
+    baseline: "Run | None",
+    reranking: "Reranking | None",
+    memory_limit: int | None,
+    json: Path | None,
+    per_query: Path | None,
+) -> None:
+    from eval.comparison import ComparedEvaluation, compare_runs
+    from eval.evaluation import Evaluation, evaluate_run
+    from eval.per_query import write_per_query
+
+    result: Evaluation | ComparedEvaluation
+    if baseline is None:
+        result = evaluation = evaluate_run(run, reranking, memory_limit)
+    else:
+        result = compare_runs(run, baseline, reranking, memory_limit)
+        evaluation = result.evaluation
+    print(result.table())
+    if json is not None:
+        write_json(json, result.to_json())
+    if per_query is not None:
+        write_per_query(per_query, evaluation)

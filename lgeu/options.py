@@ -1,0 +1,18 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runtime.embedder import Device
+
+DataOption = Annotated[
+    Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
+]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split-by", metavar="person%N", help="Hold out the persons whose id is divisible by N."),
+]
+DeviceOption = Annotated[Device, typer.Option("--device", help="auto: the GPU where it can be used.")]
+PluginOption = Annotated[Path | None, typer.Option("--plugin", metavar="LIB.SO", help="The StripGate library.")]
