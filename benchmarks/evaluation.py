@@ -34,7 +34,7 @@ from evaluation_report import Run, growth, summarise
 from eval.machine import describe_machine, installed_versions
 from runtime.console import configure_logging, run_command
 from runtime.errors import InputError
-from runtime.files import sha256, write_json
+from runtime.files import require_file, sha256, write_json
 
 # What is used of each peer.
 PEERS = {
@@ -165,9 +165,14 @@ def circumstances(arguments: argparse.Namespace, features: Path, folders: dict[s
         "features": {"from": arguments.features.name if arguments.features else f"generated, {arguments.size}"}
         | describe(problem),
         "flop": {"product": product_flop(searched), "pairs-product": pairs_flop(searched)},
-        "peers": {name: {file: sha256(folder / file) for file in PEERS[name]} for name, folder in folders.items()},
+        "peers": {name: hashes(name, folder) for name, folder in folders.items()},
         "left_out": [name for name in PEERS if name not in folders],
     }
+
+
+def hashes(peer: str, folder: Path) -> dict[str, str]:
+    """Which version of a peer it is: a SHA-256 of each file that is used."""
+    return {name: sha256(require_file(folder / name, f"{peer}'s file")) for name in PEERS[peer]}
 
 
 def results(arguments: argparse.Namespace, runner: Runner) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.metrics import without_junk
 from runtime.embeddings import DISTRACTOR, JUNK, Embeddings
 from runtime.errors import InputError
 from runtime.files import require_file
@@ -55,10 +54,17 @@ class Problem:
     query: Embeddings
     gallery: Embeddings
 
+    def without_junk(self) -> "Problem":
+        """The same, without the gallery's junk."""
+        kept, gallery = np.flatnonzero(self.gallery.person_ids != JUNK), self.gallery
+        return Problem(
+            self.query, _embeddings(gallery.features[kept], gallery.person_ids[kept], gallery.camera_ids[kept])
+        )
+
     def subset(self, queries: int | None, gallery: int | None) -> "Problem":
         """The first so many queries, and gallery images that are not junk; None for all of them, junk too."""
-        candidates = self.gallery if gallery is None else without_junk(self.gallery)
-        return Problem(_first(self.query, queries), _first(candidates, gallery))
+        searched = self if gallery is None else self.without_junk()
+        return Problem(_first(self.query, queries), _first(searched.gallery, gallery))
 
 
 def generate(size: Size, seed: int = 0) -> Problem:

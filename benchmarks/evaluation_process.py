@@ -14,10 +14,9 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from evaluation_contenders import Call, Outcome, contender_named, figures_of, problem_for
+from evaluation_contenders import contender_named, figures_of, problem_for
 from evaluation_features import Problem, Size, generate, load
-
-from eval.metrics import evaluate_distances
+from evaluation_peers import Call, Outcome
 
 # Calls are repeated until they took this long together, and the median is kept: one call at most sizes.
 LEAST_SECONDS = 1.0
@@ -86,6 +85,8 @@ def _describe(outcome: Outcome, problem: Problem, rows: Path | None) -> dict[str
         return {"figures": outcome}
     if outcome is None or rows is None:
         return {}
+    from eval.metrics import evaluate_distances
+
     mean = float(outcome.mean(dtype=np.float64))
     np.savez(rows, rows=outcome[:KEPT_ROWS], mean=mean)
     metrics = evaluate_distances(outcome, problem.query, problem.gallery)
