@@ -69,7 +69,7 @@ def compare_runs(
         run: the one in question.
         baseline: the one to compare it with.
         reranking: how to re-rank both; None for not at all.
-        memory_limit: see `eval.reranking.evaluate_reranked`.
+        memory_limit: see `eval.evaluation.evaluate_run`.
 
     Raises:
         InputError: as `check_comparable`, `eval.evaluation.evaluate_run` and `eval.bootstrap.paired_difference`.

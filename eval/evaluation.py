@@ -13,9 +13,10 @@ from runtime.embeddings import Embeddings
 
 from .datasets import ReidDataset
 from .embedding import embed_images, label
+from .encoding import require_sparse
 from .exported import save_manifest
 from .metrics import Metrics, evaluate
-from .reranking import Reranking, evaluate_reranked, require_sparse
+from .reranking import Reranking, evaluate_reranked
 
 # How the figures are called in tables; the keys are those of JSON and the attributes of `Metrics`.
 TITLES = {
@@ -99,7 +100,7 @@ def evaluate_run(run: Run, reranking: Reranking | None = None, memory_limit: int
     Args:
         run: what to evaluate.
         reranking: how to re-rank; None for not at all.
-        memory_limit: see `eval.reranking.evaluate_reranked`.
+        memory_limit: bytes that re-ranking may use beside the features; None for as many as it needs.
 
     Raises:
         InputError: as `eval.metrics.evaluate` and `eval.reranking.evaluate_reranked`.
@@ -111,7 +112,7 @@ def evaluate_run(run: Run, reranking: Reranking | None = None, memory_limit: int
 def rerank_evaluation(evaluation: Evaluation, reranking: Reranking, memory_limit: int | None = None) -> Evaluation:
     """Add the figures after re-ranking; arguments and errors as `evaluate_run`."""
     run = evaluation.run
-    reranked = evaluate_reranked(run.query, run.gallery, reranking)
+    reranked = evaluate_reranked(run.query, run.gallery, reranking, memory_limit)
     return replace(evaluation, reranking=reranking, reranked=reranked)
 
 

@@ -9,6 +9,7 @@ _PACKAGES = (
     "lgeu-reid",
     "numpy",
     "scipy",
+    "numba",
     "opencv-python-headless",
     "torch",
     "timm",

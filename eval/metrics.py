@@ -5,34 +5,20 @@ left out. A query with no match left is skipped and counted. Distractors (person
 distances are ordered by gallery index, so that two runs agree.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.embeddings import JUNK, UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from runtime.errors import InputError
-from runtime.progress import progress
+
+from .features import Labelled, Labels, check_labels, check_sizes, open_side, select, without_junk
+from .kernels import Ranking
+from .matches import Matches, find_matches
+from .ranking import rank_distances, rank_features
+from .threads import Threads
 
 CMC_RANKS = 50
-
-_BLOCK_ELEMENTS = 2_000_000
-
-
-class Labels(Protocol):
-    """Who is in each of N images, and seen by which camera; `Embeddings` has these."""
-
-    @property
-    def person_ids(self) -> NDArray[np.int64]:
-        """(N,); -1 junk, 0 distractor."""
-        ...
-
-    @property
-    def camera_ids(self) -> NDArray[np.int64]:
-        """(N,)."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -99,35 +85,35 @@ class Metrics:
         return float(self.cmc[19])
 
 
-def evaluate(query: Embeddings, gallery: Embeddings) -> Metrics:
+def evaluate(query: Labelled, gallery: Labelled) -> Metrics:
     """Search the gallery with every query, by cosine distance.
 
+    The distances are made tile by tile and never kept: some 60 MB beside the features.
+
     Args:
-        query: Q embeddings; their length does not matter. One of length zero has distance 1 from everything.
-        gallery: G embeddings of as many elements, junk and distractors included.
+        query: Q labelled features, e.g. `Embeddings`; their length does not matter. One of length zero has distance 1
+            from everything. What is not float32 is copied as that.
+        gallery: G of them, of as many elements, junk and distractors included.
 
     Raises:
         InputError: either is empty, has unknown persons or cameras or a NaN or infinite feature, the features differ in
             size, or no query has a match.
     """
-    check_features("query", query.features)
-    check_features("gallery", gallery.features)
-    if query.features.shape[1] != gallery.features.shape[1]:
-        raise InputError(
-            f"query features have {query.features.shape[1]} elements and gallery features {gallery.features.shape[1]}; "
-            "expected as many: embed both with the same model"
-        )
     kept = without_junk(gallery)
-    queries, candidates = unit_length(query.features), unit_length(kept.features)
-    metrics = _evaluate(lambda rows: 1 - queries[rows] @ candidates.T, query, kept)
-    return replace(metrics, junk=len(gallery) - len(kept))
+    with Threads(len(query.person_ids) * len(kept)) as threads:
+        left = open_side("query", query.features, threads)
+        right = open_side("gallery", gallery.features, threads, kept)
+        check_sizes(left, right)
+        matches = match_labels(query, select(gallery, kept))
+        ranking = rank_features(left, right, matches, threads)
+    return summarise(ranking, matches, len(kept), len(gallery.person_ids) - len(kept))
 
 
 def evaluate_distances(distances: NDArray[np.floating], query: Labels, gallery: Labels) -> Metrics:
-    """The same from given distances, e.g. re-ranked ones.
+    """The same from given distances.
 
     Args:
-        distances: (Q, G), smaller is nearer.
+        distances: (Q, G), smaller is nearer; equal ones are ordered by gallery index.
         query: of the Q rows.
         gallery: of the G columns; junk among them is left out.
 
@@ -137,122 +123,69 @@ def evaluate_distances(distances: NDArray[np.floating], query: Labels, gallery: 
     expected = len(query.person_ids), len(gallery.person_ids)
     if distances.shape != expected:
         raise InputError(f"distances have shape {distances.shape}; expected {expected}, queries by gallery images")
-    check_features("distance", distances)
-    keep = np.flatnonzero(gallery.person_ids != JUNK)
-    kept = _PlainLabels(gallery.person_ids[keep], gallery.camera_ids[keep])
-    metrics = _evaluate(lambda rows: distances[rows][:, keep], query, kept)
-    return replace(metrics, junk=expected[1] - len(keep))
+    kept = without_junk(gallery)
+    matches = match_labels(query, select(gallery, kept))
+    with Threads(distances.size) as threads:
+        ranking = rank_distances(distances, kept, matches, threads)
+    return summarise(ranking, matches, len(kept), expected[1] - len(kept))
 
 
-def without_junk(gallery: Embeddings) -> Embeddings:
-    """The rows that are not junk, in their order."""
-    keep = gallery.person_ids != JUNK
-    return Embeddings(gallery.features[keep], gallery.person_ids[keep], gallery.camera_ids[keep], gallery.names[keep])
-
-
-def unit_length(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Rows divided by their length, (N, D) float32; a row of zeros stays."""
-    lengths = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))[:, None]
-    return np.asarray(features / np.where(lengths > 0, lengths, 1), np.float32)
-
-
-def check_features(what: str, values: NDArray[np.floating]) -> None:
-    """Refuse an empty matrix, and NaN or infinity in it.
+def match_labels(query: Labels, gallery: Labels) -> Matches:
+    """Check labels and find the matches; the gallery is without junk.
 
     Raises:
-        InputError: says how many rows and which is the first.
+        InputError: no images, unknown persons or cameras, or no query has a match.
     """
-    if values.size == 0:
-        raise InputError(f"{what}: nothing to evaluate, shape {values.shape}; expected at least one row")
-    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    if bad.size:
+    check_labels("query", query)
+    check_labels("gallery", gallery)
+    matches = find_matches(query, gallery)
+    if len(matches.queries) == 0:
         raise InputError(
-            f"{what}: {bad.size} of {len(values)} rows hold NaN or infinity, the first is row {bad[0]}; "
-            "expected finite numbers: check the model that made them"
+            f"none of the {len(query.person_ids)} queries has a match among {len(gallery.person_ids)} gallery images "
+            "(the same person seen by another camera); check the person and camera ids"
         )
+    return matches
 
 
-@dataclass(frozen=True)
-class _PlainLabels:
-    person_ids: NDArray[np.int64]
-    camera_ids: NDArray[np.int64]
+def summarise(ranking: Ranking, matches: Matches, gallery: int, junk: int) -> Metrics:
+    """From the ranks of all matches to figures.
 
-
-def _check_labels(what: str, labels: Labels) -> None:
-    if len(labels.person_ids) == 0:
-        raise InputError(f"{what} is empty (after junk is left out); expected at least one image")
-    for kind, ids, unknown in (
-        ("person", labels.person_ids, UNKNOWN_PERSON),
-        ("camera", labels.camera_ids, UNKNOWN_CAMERA),
-    ):
-        bad = np.flatnonzero(ids <= unknown)
-        if bad.size:
-            raise InputError(
-                f"{what}: {bad.size} of {len(ids)} images have an unknown {kind}, the first is row {bad[0]} "
-                f"({kind} {ids[bad[0]]}); evaluation needs to know every {kind}"
-            )
-
-
-def _evaluate(distances: Callable[[slice], NDArray[np.floating]], query: Labels, gallery: Labels) -> Metrics:
-    _check_labels("query", query)
-    _check_labels("gallery", gallery)
-    queries, candidates = len(query.person_ids), len(gallery.person_ids)
-    height = max(1, _BLOCK_ELEMENTS // candidates)
-    blocks = [slice(start, start + height) for start in range(0, queries, height)]
-    results = [
-        _rank(distances(rows), _PlainLabels(query.person_ids[rows], query.camera_ids[rows]), gallery)
-        for rows in progress(blocks, "evaluating", unit="block")
-    ]
-    per_query = PerQuery(
-        *(np.concatenate([getattr(result, item.name) for result in results]) for item in fields(PerQuery))
+    Args:
+        ranking: ranks that count only what is not left out.
+        matches: at least one.
+        gallery: images searched.
+        junk: images left out of the gallery.
+    """
+    per_query = _per_query(ranking, matches)
+    first = per_query.first_match[per_query.valid]
+    found = np.bincount(np.minimum(first, CMC_RANKS + 1), minlength=CMC_RANKS + 2)
+    return Metrics(
+        cmc=np.cumsum(found[1 : CMC_RANKS + 1]) / len(first),
+        mAP=float(per_query.average_precision[per_query.valid].mean()),
+        mINP=float(per_query.inverse_negative_penalty[per_query.valid].mean()),
+        queries=len(per_query.valid),
+        valid_queries=len(first),
+        gallery=gallery,
+        junk=junk,
+        per_query=per_query,
     )
-    return _means(per_query, candidates)
 
 
-def _rank(distances: NDArray[np.floating], query: Labels, gallery: Labels) -> PerQuery:
-    """Order each row's gallery images and look where the matches came."""
-    order = np.argsort(distances, axis=1, kind="stable")
-    same_person = gallery.person_ids[order] == query.person_ids[:, None]
-    left_out = same_person & (gallery.camera_ids[order] == query.camera_ids[:, None])
-    # Junk and distractors are nobody: a query with such an id matches nothing.
-    row, column = np.nonzero(same_person & ~left_out & (query.person_ids[:, None] > 0))
-    rank = np.cumsum(~left_out, axis=1, dtype=np.int64)[row, column]
-
-    rows = len(distances)
-    matches = np.bincount(row, minlength=rows)
-    valid = matches > 0
-    starts = np.cumsum(matches) - matches
-    found = np.arange(1, len(row) + 1) - starts[row]
-    precisions = np.bincount(row, weights=found / rank, minlength=rows)
-    first, last = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    first[valid] = rank[starts[valid]]
-    last[valid] = rank[starts[valid] + matches[valid] - 1]
-    unknown = np.full(rows, np.nan)
-    nearest = np.take_along_axis(order, left_out.argmin(axis=1)[:, None], axis=1)[:, 0]
+def _per_query(ranking: Ranking, matches: Matches) -> PerQuery:
+    starts, counts = matches.wanted.starts[:-1], np.diff(matches.wanted.starts)
+    valid = counts > 0
+    base = matches.queries * (ranking.ranks.max() + 1)
+    ranks = np.sort(base + ranking.ranks) - base
+    found = np.arange(1, len(ranks) + 1) - starts[matches.queries]
+    precisions = np.bincount(matches.queries, weights=found / ranks, minlength=len(counts))
+    first, last = np.zeros_like(counts), np.zeros_like(counts)
+    first[valid] = ranks[starts[valid]]
+    last[valid] = ranks[starts[valid] + counts[valid] - 1]
+    unknown = np.full(len(counts), np.nan)
     return PerQuery(
         valid,
-        np.divide(precisions, matches, out=unknown.copy(), where=valid),
-        np.divide(matches, last, out=unknown, where=valid),
+        np.divide(precisions, counts, out=unknown.copy(), where=valid),
+        np.divide(counts, last, out=unknown, where=valid),
         first,
-        np.where(left_out.all(axis=1), -1, nearest),
-    )
-
-
-def _means(per_query: PerQuery, gallery: int) -> Metrics:
-    valid = per_query.valid
-    if not valid.any():
-        raise InputError(
-            f"none of the {len(valid)} queries has a match among {gallery} gallery images (the same person seen by "
-            "another camera); check the person and camera ids"
-        )
-    first = per_query.first_match[valid]
-    return Metrics(
-        cmc=np.array([np.mean(first <= rank) for rank in range(1, CMC_RANKS + 1)]),
-        mAP=float(per_query.average_precision[valid].mean()),
-        mINP=float(per_query.inverse_negative_penalty[valid].mean()),
-        queries=len(valid),
-        valid_queries=int(valid.sum()),
-        gallery=gallery,
-        junk=0,
-        per_query=per_query,
+        ranking.nearest,
     )

@@ -16,11 +16,12 @@ from .agreement import Agreement, agreement
 from .candidates import Candidate, ExportedCandidate, candidate, distinct_names
 from .datasets import ReidDataset
 from .embedding import embed_timed, label
+from .encoding import require_sparse
 from .evaluation import counts, describe_reranking, figures
 from .exported import read_exported, read_manifest
 from .machine import describe_machine, installed_versions
 from .metrics import Metrics, evaluate
-from .reranking import Reranking, evaluate_reranked, require_sparse
+from .reranking import Reranking, evaluate_reranked
 from .stages import TOLERANCES, Comparison, Difference, Figures, NotRun, ParityReport, Stage, Tolerance
 
 __all__ = [

@@ -71,7 +71,11 @@ def evaluate(
     ] = None,
     memory_limit: Annotated[
         str | None,
-        typer.Option("--memory-limit", metavar="SIZE", help="Re-ranking: memory to use, e.g. 4GB or 500MB."),
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="Re-ranking: most memory to use beside the features, e.g. 4GB or 500MB.",
+        ),
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
     per_query: Annotated[
@@ -110,7 +114,8 @@ def _reranking(asked_for: bool, memory_limit: int | None, settings: dict[str, An
                 "--k1, --k2, --lambda, --flavour and --memory-limit are settings of re-ranking; add --rerank"
             )
         return None
-    from eval.reranking import Reranking, require_sparse
+    from eval.encoding import require_sparse
+    from eval.reranking import Reranking
 
     require_sparse()
     return Reranking(**given)

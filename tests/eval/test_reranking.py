@@ -96,7 +96,7 @@ def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> Non
     random = np.random.default_rng(0)
     signs = SIGNS[random.integers(0, 16, 60)]
     whole = rerank(signs[:20], signs[20:])
-    monkeypatch.setattr("eval.reranking._BLOCK_ELEMENTS", 150)
+    monkeypatch.setattr("eval.memory._TILE", (7, 11))
     np.testing.assert_array_equal(rerank(signs[:20], signs[20:]), whole)
 
 

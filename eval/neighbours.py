@@ -1,0 +1,92 @@
+"""The nearest images of every image, from the upper triangle of all products, tile by tile."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.progress import progress
+
+from .features import product_margin
+from .kernels import Nearest, Side, offer_columns_to_rows, offer_rows_to_columns, settle
+from .threads import Threads
+
+# Kept beyond those asked for, so that near-ties at the end of the list can be decided.
+_SPARE = 8
+
+# What is done with a tile besides: called with it, its first row and its first column.
+OnTile = Callable[[NDArray[np.float32], int, int], None]
+
+
+def find_nearest(
+    features: NDArray[np.float32], count: int, tile: tuple[int, int], threads: Threads, on_tile: OnTile | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The nearest other images of each image, by cosine, then by index.
+
+    Args:
+        features: (N, D) of unit length.
+        count: how many of each, at most N - 1.
+        tile: rows and columns of the products that are made at a time.
+        threads: to work with.
+        on_tile: is given the tiles of the upper triangle, a few rows at a time: (rows, columns) of cosines, the first
+            row and the first column. Called from several threads.
+
+    Returns:
+        (N, count) int32 the nearest of each, in order; and (N,) int32 the farthest.
+    """
+    images = len(features)
+    kept = min(count + _SPARE, images - 1)
+    nearest = _nothing_found(images, kept)
+    products = np.empty(min(tile[0], images) * min(max(tile), images), np.float32)
+    for row, column in progress(_corners(images, tile), "finding neighbours", unit="tile"):
+        rows = features[row : row + tile[0]]
+        columns = rows if row == column else features[column : column + tile[1]]
+        cosines = products[: len(rows) * len(columns)].reshape(len(rows), len(columns))
+        threads.run(_offer_to_rows, len(rows), rows, columns, cosines, row, column, nearest, kept, on_tile)
+        if row != column:
+            threads.run(offer_rows_to_columns, len(columns), cosines, row, column, nearest, kept)
+    side = Side(features, np.ones(images), np.arange(images))
+    lists = np.empty((images, count), np.int32)
+    threads.run(settle, images, side, nearest, count, product_margin(features.shape[1]), lists)
+    return lists, nearest.farthest
+
+
+def _corners(images: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
+    """First row and column of each tile of the upper triangle."""
+    height, width = tile
+    starts = range(0, images, height)
+    # The squares on the diagonal come first: once every image has seen some others, few of the rest are worth keeping.
+    return [(row, row) for row in starts] + [
+        (row, column) for row in starts for column in range(row + height, images, width)
+    ]
+
+
+def _nothing_found(images: int, kept: int) -> Nearest:
+    # Room for as many again, so that the nearest are rarely sorted out; more than there are others never fill it.
+    room = min(2 * kept + 8, images)
+    return Nearest(
+        np.empty((images, room), np.float32),
+        np.empty((images, room), np.int32),
+        np.zeros(images, np.int32),
+        np.full(images, -np.inf, np.float32),
+        np.zeros(images, np.int32),
+        np.full(images, np.inf, np.float32),
+    )
+
+
+def _offer_to_rows(
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
+    cosines: NDArray[np.float32],
+    row: int,
+    column: int,
+    nearest: Nearest,
+    kept: int,
+    on_tile: OnTile | None,
+    start: int,
+    stop: int,
+) -> None:
+    np.matmul(rows[start:stop], columns.T, out=cosines[start:stop])
+    if on_tile is not None:
+        on_tile(cosines[start:stop], row + start, column)
+    offer_columns_to_rows(cosines, row, column, nearest, kept, start, stop)
