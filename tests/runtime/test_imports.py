@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = (
-    *("torch", "torchvision", "timm", "accelerate", "onnx", "onnxscript", "pydantic", "yaml", "typer", "scipy"),
+    *("torch", "torchvision", "timm", "accelerate", "onnx", "onnxscript", "pydantic", "yaml", "typer", "scipy", "numba", "threadpoolctl"),
     *(
         "matplotlib",
         "jinja2",
