@@ -322,22 +322,81 @@ def offer_rows_to_columns(
 
 @_compiled
 def settle(
-    images: Side, nearest: Nearest, count: int, margin: float, out: NDArray[np.int32], start: int, stop: int
+    images: Side,
+    others: Side,
+    offset: int,
+    nearest: Nearest,
+    count: int,
+    margin: float,
+    out: NDArray[np.int32],
+    start: int,
+    stop: int,
 ) -> None:
-    """Write the `count` nearest others of each image into `out` (N, count), near-ties in the order of float64."""
+    """Write the `count` nearest others of each image into `out` (N, count), near-ties in the order of float64.
+
+    Args:
+        images: N.
+        others: among which its nearest are.
+        offset: what an index in `nearest` is above a position along `others`: 0 where `others` are the images
+            themselves, and at least N where none of them is.
+        nearest: of all others.
+        count: at most as many as each image has others.
+        margin: cosines that differ by less are decided in float64.
+        out: positions along `others`.
+        start: first image to settle.
+        stop: image to stop before.
+    """
     exact = np.empty(nearest.cosines.shape[1])
-    others = images.rows.shape[0] - 1
     for image in range(start, stop):
         found = nearest.found[image]
         cosines, indices = nearest.cosines[image, :found], nearest.indices[image, :found]
         for place in range(found):
             exact[place] = cosines[place]
+            indices[place] -= offset
         _sort(indices, exact, found)
-        if found < others and exact[count - 1] - nearest.least[image] <= margin:
-            _search_exactly(images, image, count, indices, exact)
+        own = image - offset
+        available = others.rows.shape[0] - (own >= 0)
+        if found < available and exact[count - 1] - nearest.least[image] <= margin:
+            _search_exactly(images, others, image, own, count, indices, exact)
         else:
-            _decide_near_ties(images, image, indices, exact, found, margin)
+            _decide_near_ties(images, others, image, indices, exact, found, margin)
         out[image] = indices[:count]
+
+
+@_compiled
+def add_neighbours(
+    images: Side,
+    others: Side,
+    neighbours: NDArray[np.int32],
+    alpha: float,
+    out: NDArray[np.float32],
+    start: int,
+    stop: int,
+) -> None:
+    """Add its neighbours to each image, weighted by the cosine to the power of `alpha`, and normalise the sum.
+
+    Args:
+        images: N.
+        others: the neighbours are positions along these; one whose cosine is not above zero weighs nothing.
+        neighbours: (N, K).
+        alpha: at least 0.
+        out: the rows of the images' features; those that do not take part are left alone.
+        start: first image to work on.
+        stop: image to stop before.
+    """
+    total = np.empty(images.features.shape[1])
+    for image in range(start, stop):
+        row = images.rows[image]
+        total[:] = 0
+        _add(images, row, 1.0, total)
+        for neighbour in neighbours[image]:
+            cosine = _cosine(images, others, image, neighbour)
+            if cosine > 0:
+                _add(others, others.rows[neighbour], cosine**alpha, total)
+        # Nothing that was added points away from the image: the sum is zero only where the image is.
+        length = np.sqrt(np.sum(total * total))
+        for element in range(total.shape[0]):
+            out[row, element] = np.float32(total[element] / length) if length > 0 else _ZERO
 
 
 @_compiled
@@ -352,6 +411,14 @@ def _dot(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
 def _cosine(left: Side, right: Side, left_position: int, right_position: int) -> float:
     i, j = left.rows[left_position], right.rows[right_position]
     return float(_dot(left.features[i], right.features[j]) * left.scale[i] * right.scale[j])
+
+
+@_compiled
+def _add(side: Side, row: int, weight: float, total: NDArray[np.float64]) -> None:
+    """Add a row at unit length, times `weight`."""
+    factor = weight * side.scale[row]
+    for element in range(total.shape[0]):
+        total[element] += factor * np.float64(side.features[row, element])
 
 
 @_compiled
@@ -526,7 +593,13 @@ def _drop(cosines: NDArray[np.float32], indices: NDArray[np.int32], kept: int) -
 
 @_compiled
 def _decide_near_ties(
-    images: Side, image: int, indices: NDArray[np.int32], cosines: NDArray[np.float64], found: int, margin: float
+    images: Side,
+    others: Side,
+    image: int,
+    indices: NDArray[np.int32],
+    cosines: NDArray[np.float64],
+    found: int,
+    margin: float,
 ) -> None:
     """Put runs of sorted neighbours that are nearer to each other than `margin` into the order of float64."""
     begin = 0
@@ -537,20 +610,26 @@ def _decide_near_ties(
             run = indices[begin:place]
             exact = np.empty(run.shape[0])
             for member in range(run.shape[0]):
-                exact[member] = _cosine(images, images, image, run[member])
+                exact[member] = _cosine(images, others, image, run[member])
             _sort(run, exact, run.shape[0])
         begin = place
 
 
 @_compiled
 def _search_exactly(
-    images: Side, image: int, count: int, indices: NDArray[np.int32], exact: NDArray[np.float64]
+    images: Side,
+    others: Side,
+    image: int,
+    own: int,
+    count: int,
+    indices: NDArray[np.int32],
+    exact: NDArray[np.float64],
 ) -> None:
-    """Find the nearest anew in float64: too many are as near as the last one that counts."""
+    """Find the nearest but `own` anew in float64: too many are as near as the last one that counts."""
     exact[:count] = -np.inf
-    for other in range(images.rows.shape[0]):
-        if other != image:
-            cosine = _cosine(images, images, image, other)
+    for other in range(others.rows.shape[0]):
+        if other != own:
+            cosine = _cosine(images, others, image, other)
             if cosine > exact[count - 1]:
                 indices[count - 1], exact[count - 1] = other, cosine
                 _sink(indices, exact, count - 1)

@@ -1,4 +1,4 @@
-"""The nearest images of every image, from the upper triangle of all products, tile by tile."""
+"""The nearest images, tile by tile: of every image, from half of all products; or of queries in a gallery."""
 
 from collections.abc import Callable
 
@@ -10,6 +10,7 @@ from runtime.progress import progress
 from .features import product_margin
 from .kernels import Nearest, Side, offer_columns_to_rows, offer_rows_to_columns, settle
 from .threads import Threads
+from .tiles import compare_tiles
 
 # Kept beyond those asked for, so that near-ties at the end of the list can be decided.
 _SPARE = 8
@@ -36,7 +37,7 @@ def find_nearest(
     """
     images = len(features)
     kept = min(count + _SPARE, images - 1)
-    nearest = _nothing_found(images, kept)
+    nearest = _nothing_found(images, kept, images - 1)
     products = np.empty(min(tile[0], images) * min(max(tile), images), np.float32)
     for row, column in progress(_corners(images, tile), "finding neighbours", unit="tile"):
         rows = features[row : row + tile[0]]
@@ -47,8 +48,35 @@ def find_nearest(
             threads.run(offer_rows_to_columns, len(columns), cosines, row, column, nearest, kept)
     side = Side(features, np.ones(images), np.arange(images))
     lists = np.empty((images, count), np.int32)
-    threads.run(settle, images, side, nearest, count, product_margin(features.shape[1]), lists)
+    threads.run(settle, images, side, side, 0, nearest, count, product_margin(features.shape[1]), lists)
     return lists, nearest.farthest
+
+
+def find_nearest_in_gallery(query: Side, gallery: Side, count: int, threads: Threads) -> NDArray[np.int32]:
+    """The nearest gallery images of each query, by cosine, then by position.
+
+    Args:
+        query: Q positions.
+        gallery: G positions.
+        count: how many of each, 1 to G.
+        threads: to work with.
+
+    Returns:
+        (Q, count) int32 positions in the gallery, the nearest first.
+    """
+    queries, images = len(query.rows), len(gallery.rows)
+    kept = min(count + _SPARE, images)
+    nearest = _nothing_found(queries, kept, images)
+
+    # Numbered after the queries, no gallery image is taken for the query itself.
+    def offer(cosines: NDArray[np.float32], first_query: int, first: int, start: int, stop: int) -> None:
+        offer_columns_to_rows(cosines, first_query, queries + first, nearest, kept, start, stop)
+
+    compare_tiles(query, gallery, threads, "finding neighbours", offer)
+    lists = np.empty((queries, count), np.int32)
+    margin = product_margin(query.features.shape[1])
+    threads.run(settle, queries, query, gallery, queries, nearest, count, margin, lists)
+    return lists
 
 
 def _corners(images: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
@@ -61,9 +89,9 @@ def _corners(images: int, tile: tuple[int, int]) -> list[tuple[int, int]]:
     ]
 
 
-def _nothing_found(images: int, kept: int) -> Nearest:
+def _nothing_found(images: int, kept: int, others: int) -> Nearest:
     # Room for as many again, so that the nearest are rarely sorted out; more than there are others never fill it.
-    room = min(2 * kept + 8, images)
+    room = min(2 * kept + 8, others + 1)
     return Nearest(
         np.empty((images, room), np.float32),
         np.empty((images, room), np.int32),

@@ -7,13 +7,10 @@ from runtime.errors import InputError
 from runtime.progress import progress
 
 from .features import product_margin
-from .kernels import Ranking, Search, Side, gather_unit, pair_cosines, rank_given, rank_tile
+from .kernels import Ranking, Search, Side, pair_cosines, rank_given, rank_tile
 from .matches import Matches
 from .threads import Threads
-
-# A tile of so many queries by gallery images takes 16 MB.
-_TILE_QUERIES = 4096
-_TILE_IMAGES = 1024
+from .tiles import compare_tiles
 
 _BLOCK_ELEMENTS = 4_000_000
 
@@ -36,40 +33,17 @@ def cosines_of_matches(query: Side, gallery: Side, matches: Matches, threads: Th
 
 def rank_features(query: Side, gallery: Side, matches: Matches, threads: Threads) -> Ranking:
     """Rank by cosine distance."""
-    queries, images, elements = len(query.rows), len(gallery.rows), query.features.shape[1]
+    queries, elements = len(query.rows), query.features.shape[1]
     distances = np.maximum(1 - cosines_of_matches(query, gallery, matches, threads), 0)
     margin = np.full(queries, product_margin(elements))
     search = Search(query, gallery, matches.wanted, matches.left_out, distances, False, np.ones(queries), margin)
     ranking = new_ranking(matches)
-    left = np.empty((min(queries, _TILE_QUERIES), elements), np.float32)
-    right = np.empty((min(images, _TILE_IMAGES), elements), np.float32)
-    products = np.empty(len(left) * len(right), np.float32)
-    tiles = [(q, g) for q in range(0, queries, _TILE_QUERIES) for g in range(0, images, _TILE_IMAGES)]
-    # Making a progress bar takes as long as a small tile.
-    for first_query, first in progress(tiles, "evaluating", unit="tile") if len(tiles) > 1 else tiles:
-        if first == 0:
-            unit_queries = left[: min(len(left), queries - first_query)]
-            threads.run(gather_unit, len(unit_queries), query, first_query, unit_queries)
-        unit_images = right[: min(len(right), images - first)]
-        threads.run(gather_unit, len(unit_images), gallery, first, unit_images)
-        cosines = products[: len(unit_queries) * len(unit_images)].reshape(len(unit_queries), len(unit_images))
-        threads.run(_rank_rows, len(cosines), unit_queries, unit_images, cosines, first_query, first, search, ranking)
+
+    def rank(cosines: NDArray[np.float32], first_query: int, first: int, start: int, stop: int) -> None:
+        rank_tile(cosines, first_query, first, search, ranking, start, stop)
+
+    compare_tiles(query, gallery, threads, "evaluating", rank)
     return ranking
-
-
-def _rank_rows(
-    queries: NDArray[np.float32],
-    images: NDArray[np.float32],
-    cosines: NDArray[np.float32],
-    first_query: int,
-    first: int,
-    search: Search,
-    ranking: Ranking,
-    start: int,
-    stop: int,
-) -> None:
-    np.matmul(queries[start:stop], images.T, out=cosines[start:stop])
-    rank_tile(cosines, first_query, first, search, ranking, start, stop)
 
 
 def rank_distances(
