@@ -1,14 +1,18 @@
 """What the tests of `eval/` share: small data sets on disk and made-up embeddings."""
 
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from eval.features import LabelledFeatures, Labels
+from eval.metrics import Metrics
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.manifest import Manifest, Precision
@@ -125,3 +129,107 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), cv2.resize(noisy, (12, 24), interpolation=cv2.INTER_NEAREST))
     return folder
+
+
+class Result(NamedTuple):
+    """What the definitions give for a query: nan, nan and 0 without a match; its nearest image, junk not counted."""
+
+    average_precision: float
+    penalty: float
+    first: int
+    nearest: int
+
+
+class Definition:
+    """CMC, AP and INP, one step at a time, in float64."""
+
+    @staticmethod
+    def results(distances: NDArray[np.float64], query: Labels, gallery: Labels) -> list[Result]:
+        kept = [g for g, person in enumerate(gallery.person_ids.tolist()) if person != -1]
+        return [
+            Definition._result(distances[row], int(query.person_ids[row]), int(query.camera_ids[row]), gallery, kept)
+            for row in range(len(query.person_ids))
+        ]
+
+    @staticmethod
+    def _result(distances: NDArray[np.float64], person: int, camera: int, gallery: Labels, kept: list[int]) -> Result:
+        persons, cameras = gallery.person_ids.tolist(), gallery.camera_ids.tolist()
+        row = distances.tolist()
+        candidates = [g for g in kept if not (persons[g] == person and cameras[g] == camera)]
+        candidates.sort(key=lambda g: (row[g], g))
+        nearest = kept.index(candidates[0]) if candidates else -1
+        ranks = [rank for rank, g in enumerate(candidates, start=1) if persons[g] == person and person not in (-1, 0)]
+        if not ranks:
+            return Result(float("nan"), float("nan"), 0, nearest)
+        precisions = [found / rank for found, rank in enumerate(ranks, start=1)]
+        return Result(sum(precisions) / len(ranks), len(ranks) / ranks[-1], ranks[0], nearest)
+
+    @staticmethod
+    def check(metrics: Metrics, expected: list[Result]) -> None:
+        """That these are the metrics of these results."""
+        valid = [result for result in expected if result.first > 0]
+        per_query = metrics.per_query
+        assert per_query.first_match.tolist() == [result.first for result in expected]
+        assert per_query.nearest.tolist() == [result.nearest for result in expected]
+        assert per_query.valid.tolist() == [result.first > 0 for result in expected]
+        np.testing.assert_allclose(
+            per_query.average_precision, [result.average_precision for result in expected], rtol=1e-12
+        )
+        np.testing.assert_allclose(
+            per_query.inverse_negative_penalty, [result.penalty for result in expected], rtol=1e-12
+        )
+        assert (metrics.queries, metrics.valid_queries) == (len(expected), len(valid))
+        assert metrics.mAP == pytest.approx(sum(result.average_precision for result in valid) / len(valid))
+        assert metrics.mINP == pytest.approx(sum(result.penalty for result in valid) / len(valid))
+        curve = [sum(result.first <= rank for result in valid) / len(valid) for rank in range(1, 51)]
+        np.testing.assert_allclose(metrics.cmc, curve, rtol=1e-12)
+        named = (metrics.rank1, metrics.rank5, metrics.rank10, metrics.rank20)
+        assert named == (metrics.cmc[0], metrics.cmc[4], metrics.cmc[9], metrics.cmc[19])
+
+
+@pytest.fixture(scope="session")
+def definition() -> type[Definition]:
+    return Definition
+
+
+@contextmanager
+def _worked(tiles: bool, threads: bool) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if tiles:
+            patch.setattr("eval.tiles._TILE_QUERIES", 3)
+            patch.setattr("eval.tiles._TILE_IMAGES", 5)
+            patch.setattr("eval.ranking._BLOCK_ELEMENTS", 50)
+            patch.setattr("eval.memory._TILE", (4, 6))
+            patch.setattr("eval.memory._BLOCK_BYTES", 1)
+            patch.setattr("eval.memory._LEAST_ROWS", 2)
+        if threads:
+            patch.setattr("eval.threads._LEAST_PAIRS", 0)
+            patch.setattr("eval.threads._cores", lambda: 3)
+        yield
+
+
+Way = Callable[[], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def ways() -> list[Way]:
+    """Contexts in which evaluation works on small data at once, in tiles, in threads, and in both."""
+    return [
+        lambda tiles=tiles, threads=threads: _worked(tiles, threads)
+        for tiles in (False, True)
+        for threads in (False, True)
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_labelled() -> Callable[..., LabelledFeatures]:
+    def make(
+        random: np.random.Generator, features: NDArray[np.floating], persons: Sequence[int], cameras: int = 3
+    ) -> LabelledFeatures:
+        """Of persons drawn from a range, by cameras from 1."""
+        rows = len(features)
+        return LabelledFeatures(
+            features, random.integers(persons[0], persons[1], rows), random.integers(1, cameras + 1, rows)
+        )
+
+    return make
