@@ -1,5 +1,6 @@
 """k-reciprocal encodings (Zhong et al. 2017, section 3): each image as weights on its mutual neighbours."""
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -8,8 +9,14 @@ from numpy.typing import NDArray
 
 from runtime.dependencies import require
 
-from .kernels import Encoding, Side, pair_cosines
-from .threads import Threads
+from .features import product_margin
+from .kernels import Encoding
+
+# Cosine similarities of pairs of images, in float64.
+PairCosines = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float64]]
+
+# Distances of about 1 are rounded to float32 on the way.
+_ROUNDING = 2.0**-22
 
 
 def require_sparse() -> ModuleType:
@@ -27,39 +34,47 @@ def original_distance(cosines: NDArray[Any], squared: bool) -> NDArray[np.float6
     return np.square(distances) if squared else distances
 
 
+def reranked_margin(share: NDArray[np.float64], squared: bool, elements: int) -> NDArray[np.float64]:
+    """Twice the rounding error to expect of re-ranked distances of which the original distance has such a share."""
+    # The square of 1 - cosine, which is at most 2, changes four times as fast as the cosine.
+    steepness = 4 if squared else 1
+    return steepness * share * product_margin(elements) + _ROUNDING
+
+
 def encode(
-    features: NDArray[np.float32],
-    lists: NDArray[np.int32],
-    largest: NDArray[np.float64],
+    cosines_of: PairCosines,
+    nearest: NDArray[np.int32],
+    farthest: NDArray[np.int32],
     k1: int,
     k2: int,
     squared: bool,
-    threads: Threads,
-) -> Any:
+) -> tuple[Any, NDArray[np.float64]]:
     """Encode every image.
 
     Args:
-        features: (N, D) of unit length.
-        lists: (N, K) each image's neighbours, itself first.
-        largest: (N,) each image's largest original distance.
+        cosines_of: gives the cosines of pairs.
+        nearest: (N, K - 1) each image's nearest others.
+        farthest: (N,) each image's farthest.
         k1: neighbours that must be mutual.
         k2: images whose encodings are averaged.
         squared: whether the original distance is squared.
-        threads: to work with.
 
     Returns:
-        A sparse (N, N) float64 matrix whose rows sum to 1.
+        A sparse (N, N) float64 matrix whose rows sum to 1; and (N,) each image's largest original distance, 1 where it
+        is zero.
     """
+    images = np.arange(len(nearest))
+    largest = original_distance(cosines_of(images, farthest.astype(np.int64)), squared)
+    largest = np.where(largest > 0, largest, 1)
+    lists = np.column_stack([images.astype(np.int32), nearest])
     mutual = _mutual(lists[:, : k1 + 1])
     members = _expand(mutual, _mutual(lists[:, : round(k1 / 2) + 1]))
-    row = np.repeat(np.arange(len(lists)), np.diff(members.indptr))
-    images = Side(features, np.ones(len(features)), np.arange(len(features)))
-    cosines = np.empty(len(row))
-    threads.run(pair_cosines, len(row), images, images, row, members.indices.astype(np.int64), cosines)
+    row = np.repeat(images, np.diff(members.indptr))
+    cosines = cosines_of(row, members.indices.astype(np.int64))
     weights = np.exp(-original_distance(cosines, squared) / largest[row])
     members.data = weights / np.bincount(row, weights=weights, minlength=len(lists))[row]
-    nearest = lists[:, :k2]
-    return (_indicator(nearest) / nearest.shape[1]) @ members
+    near = lists[:, :k2]
+    return (_indicator(near) / near.shape[1]) @ members, largest
 
 
 def split(encoded: Any, queries: int) -> Encoding:

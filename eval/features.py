@@ -37,6 +37,15 @@ class Labels(Protocol):
         ...
 
 
+class HasFeatures(Protocol):
+    """What holds features."""
+
+    @property
+    def features(self) -> Any:
+        """(N, D)."""
+        ...
+
+
 class Labelled(Labels, Protocol):
     """Labels and features of N images; `runtime.embeddings.Embeddings` is one, `LabelledFeatures` another."""
 
@@ -131,13 +140,33 @@ def open_side(what: str, features: Any, threads: Threads, rows: NDArray[np.int64
     values = _as_float32(what, features)
     squares = np.empty(len(values))
     threads.run(squared_lengths, len(values), values, squares)
-    lengths = np.sqrt(squares)
-    _check_lengths(what, lengths)
-    scale = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    scale = scale_to_unit(what, np.sqrt(squares))
     return Side(values, scale, np.arange(len(values)) if rows is None else rows)
 
 
-def check_sizes(query: Side, gallery: Side) -> None:
+def scale_to_unit(what: str, lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What brings rows of these lengths to unit length; 0 for a row of zeros.
+
+    Raises:
+        InputError: a length is not finite, too short or too long.
+    """
+    _check_lengths(what, lengths)
+    return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+
+
+def check_matrix(what: str, floating: bool, kind: object, shape: tuple[int, ...]) -> None:
+    """Refuse what is no (N, D) matrix of floats, or has nothing in it.
+
+    Raises:
+        InputError: says what it is.
+    """
+    if not floating or len(shape) != 2:
+        raise InputError(f"{what}: features are {len(shape)}-D of type {kind}; expected (N, D) floats")
+    if 0 in shape:
+        raise InputError(f"{what}: nothing to evaluate, shape {shape}; expected at least one row")
+
+
+def check_sizes(query: HasFeatures, gallery: HasFeatures) -> None:
     """Refuse features of different models.
 
     Raises:
@@ -167,10 +196,7 @@ def _as_float32(what: str, features: Any) -> NDArray[np.float32]:
     if is_tensor(features):
         features = features.detach().float().cpu().numpy()
     values = np.asarray(features)
-    if values.dtype.kind != "f" or values.ndim != 2:
-        raise InputError(f"{what}: features are {values.ndim}-D of type {values.dtype}; expected (N, D) floats")
-    if values.size == 0:
-        raise InputError(f"{what}: nothing to evaluate, shape {values.shape}; expected at least one row")
+    check_matrix(what, values.dtype.kind == "f", values.dtype, values.shape)
     with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
         return np.ascontiguousarray(values, np.float32)
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.progress import progress
 
-from .encoding import encode, original_distance, require_sparse, split
-from .features import Labelled, check_sizes, open_side, product_margin, select, without_junk
+from .encoding import encode, original_distance, require_sparse, reranked_margin, split
+from .features import Labelled, check_sizes, open_side, select, without_junk
 from .kernels import (
     Encoding,
     Ranking,
@@ -40,9 +40,6 @@ from .threads import Threads
 logger = logging.getLogger(__name__)
 
 Flavour = Literal["d1", "d2"]
-
-# Distances of about 1 are rounded to float32 on the way.
-_ROUNDING = 2.0**-22
 
 
 @dataclass(frozen=True)
@@ -181,21 +178,15 @@ def _encode(
     threads.run(gather_unit, images - queries, gallery, 0, features[queries:])
     count = min(max(settings.k1 + 1, settings.k2), images)
     nearest, farthest = find_nearest(features, count - 1, plan.tile, threads, on_tile)
-    largest = _largest_distances(features, farthest, settings.squared, threads)
-    lists = np.column_stack([np.arange(images, dtype=np.int32), nearest])
-    encoded = encode(features, lists, largest, settings.k1, settings.k2, settings.squared, threads)
+    everything = Side(features, np.ones(images), np.arange(images))
+
+    def cosines_of(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
+        cosines = np.empty(len(left))
+        threads.run(pair_cosines, len(cosines), everything, everything, left, right, cosines)
+        return cosines
+
+    encoded, largest = encode(cosines_of, nearest, farthest, settings.k1, settings.k2, settings.squared)
     return _Encoded(features, split(encoded, queries), settings.lambda_ / largest[:queries])
-
-
-def _largest_distances(
-    features: NDArray[np.float32], farthest: NDArray[np.int32], squared: bool, threads: Threads
-) -> NDArray[np.float64]:
-    """Each image's largest original distance; 1 where all are zero."""
-    images = Side(features, np.ones(len(features)), np.arange(len(features)))
-    cosines = np.empty(len(features))
-    threads.run(pair_cosines, len(cosines), images, images, images.rows, farthest.astype(np.int64), cosines)
-    largest = original_distance(cosines, squared)
-    return np.where(largest > 0, largest, 1)
 
 
 def _rank(
@@ -222,9 +213,7 @@ def _search(encoded: _Encoded, queries: int, matches: Matches, settings: Reranki
     threads.run(jaccard_of_matches, queries, *rest)
     original = original_distance(cosines_of_matches(query, gallery, matches, threads), settings.squared)
     distances += encoded.share[matches.queries] * original
-    # The square of 1 - cosine, which is at most 2, changes four times as fast as the cosine.
-    steepness = 4 if settings.squared else 1
-    margin = steepness * encoded.share * product_margin(encoded.features.shape[1]) + _ROUNDING
+    margin = reranked_margin(encoded.share, settings.squared, encoded.features.shape[1])
     return Search(query, gallery, matches.wanted, matches.left_out, distances, settings.squared, encoded.share, margin)
 
 
