@@ -458,6 +458,11 @@ def _rank_row(
         place = left_out.positions[entry] - first
         if 0 <= place < width:
             row[place] = np.inf
+    # A match must never come before itself, however the product was rounded.
+    for match in range(search.matches.starts[query], search.matches.starts[query + 1]):
+        place = search.matches.positions[match] - first
+        if 0 <= place < width:
+            row[place] = search.distances[match]
     known[:] = np.inf
     margin = search.margin[query]
     for match in range(search.matches.starts[query], search.matches.starts[query + 1]):

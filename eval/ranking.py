@@ -31,12 +31,30 @@ def cosines_of_matches(query: Side, gallery: Side, matches: Matches, threads: Th
     return cosines
 
 
+def margins(distances: NDArray[np.float64], matches: Matches, elements: int) -> NDArray[np.float64]:
+    """What distances of each query from gallery images may differ by and have to be decided in float64, (Q,).
+
+    Where a match is very near, the images may be those of a model that gives nearly the same for every image. A few of
+    its elements may outweigh the others so far that rounding takes all of these away: then errors do not cancel each
+    other, and only their bound is safe.
+
+    Args:
+        distances: (M,) of the matches.
+        matches: these.
+        elements: of a feature.
+    """
+    bound = 2.0**-24 * (elements + 8)
+    margin = np.full(len(matches.wanted.starts) - 1, product_margin(elements))
+    margin[matches.queries[distances < 8 * bound]] = bound
+    return margin
+
+
 def rank_features(query: Side, gallery: Side, matches: Matches, threads: Threads) -> Ranking:
     """Rank by cosine distance."""
-    queries, elements = len(query.rows), query.features.shape[1]
     distances = np.maximum(1 - cosines_of_matches(query, gallery, matches, threads), 0)
-    margin = np.full(queries, product_margin(elements))
-    search = Search(query, gallery, matches.wanted, matches.left_out, distances, False, np.ones(queries), margin)
+    margin = margins(distances, matches, query.features.shape[1])
+    ones = np.ones(len(query.rows))
+    search = Search(query, gallery, matches.wanted, matches.left_out, distances, False, ones, margin)
     ranking = new_ranking(matches)
 
     def rank(cosines: NDArray[np.float32], first_query: int, first: int, start: int, stop: int) -> None:
