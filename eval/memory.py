@@ -8,7 +8,7 @@ from runtime.errors import InputError
 logger = logging.getLogger(__name__)
 
 _TILE = (2048, 4096)
-_BLOCK_BYTES = 64 * 2**20
+_BLOCK = 1024
 
 # Products of fewer rows are slow.
 _LEAST_ROWS = 64
@@ -30,6 +30,7 @@ class MemoryPlan:
         keeps_result: whether the (Q, G) distances are held.
         tile: rows and columns of the products of all images made at a time.
         block: queries whose distances are made at a time.
+        on_gpu: whether only the sets of neighbours are worked on here, and a GPU holds the rest.
     """
 
     queries: int
@@ -40,6 +41,7 @@ class MemoryPlan:
     keeps_result: bool
     tile: tuple[int, int]
     block: int
+    on_gpu: bool = False
 
     @property
     def needed(self) -> int:
@@ -50,12 +52,21 @@ class MemoryPlan:
         tile = 4 * min(self.tile[0], total) * min(max(self.tile), total)
         sets = total * 120 * (self.k1 + 1)
         encodings = total * 24 * (self.k1 + 1) * (1 + self.k2 // 2)
+        if self.on_gpu:
+            return lists + max(sets, encodings)
         block = 0 if self.keeps_result else 4 * min(self.block, self.queries) * self.images
         return kept + lists + max(tile, sets, encodings + block)
 
 
 def plan_memory(
-    queries: int, images: int, elements: int, k1: int, k2: int, limit: int | None, keeps_result: bool
+    queries: int,
+    images: int,
+    elements: int,
+    k1: int,
+    k2: int,
+    limit: int | None,
+    keeps_result: bool,
+    on_gpu: bool = False,
 ) -> MemoryPlan:
     """Choose how much is worked on at a time, and say how much memory that takes.
 
@@ -67,13 +78,13 @@ def plan_memory(
         k2: likewise.
         limit: bytes that may be used; None for no limit.
         keeps_result: likewise.
+        on_gpu: likewise; what the GPU holds is not counted.
 
     Raises:
         InputError: it cannot be done within the limit.
     """
     total = queries + images
-    block = max(_LEAST_ROWS, _BLOCK_BYTES // (4 * images))
-    plan = MemoryPlan(queries, images, elements, min(k1, total), min(k2, total), keeps_result, _TILE, block)
+    plan = MemoryPlan(queries, images, elements, min(k1, total), min(k2, total), keeps_result, _TILE, _BLOCK)
     while limit is not None and plan.needed > limit:
         smaller = _halve(plan)
         if smaller == plan:
