@@ -194,6 +194,7 @@ def _as_ids(name: str, ids: ArrayLike, expected: int) -> NDArray[np.int64]:
 
 def _as_float32(what: str, features: Any) -> NDArray[np.float32]:
     if is_tensor(features):
+        check_matrix(what, features.is_floating_point(), features.dtype, tuple(features.shape))
         features = features.detach().float().cpu().numpy()
     values = np.asarray(features)
     check_matrix(what, values.dtype.kind == "f", values.dtype, values.shape)
