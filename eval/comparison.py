@@ -13,6 +13,7 @@ from runtime.errors import InputError
 
 from .bootstrap import CONFIDENCE, PairedDifference, paired_difference
 from .evaluation import TITLES, Evaluation, Run, evaluate_run, figures, rerank_evaluation
+from .expansion import Expansion
 from .metrics import Metrics
 from .reranking import Reranking
 
@@ -53,7 +54,7 @@ class ComparedEvaluation:
             "compared with " + ", ".join(f"{name}: {value}" for name, value in self.baseline.run.source.items()),
             f"differences in points with {100 * CONFIDENCE:.0f} % intervals from {difference.resamples:,} resamples of "
             f"{difference.persons:,} persons; resolved: zero is outside",
-            *_lines("cosine", self.evaluation.metrics, self.baseline.metrics, difference),
+            *_lines(self.evaluation.title, self.evaluation.metrics, self.baseline.metrics, difference),
         ]
         if self.evaluation.reranked and self.baseline.reranked and self.reranked_difference:
             lines += _lines("re-ranked", self.evaluation.reranked, self.baseline.reranked, self.reranked_difference)
@@ -61,7 +62,11 @@ class ComparedEvaluation:
 
 
 def compare_runs(
-    run: Run, baseline: Run, reranking: Reranking | None = None, memory_limit: int | None = None
+    run: Run,
+    baseline: Run,
+    reranking: Reranking | None = None,
+    memory_limit: int | None = None,
+    expansion: Expansion | None = None,
 ) -> ComparedEvaluation:
     """Evaluate two runs on the same images and compare them, before and after re-ranking.
 
@@ -70,14 +75,15 @@ def compare_runs(
         baseline: the one to compare it with.
         reranking: how to re-rank both; None for not at all.
         memory_limit: see `eval.evaluation.evaluate_run`.
+        expansion: how to expand the features of both; None for not at all.
 
     Raises:
         InputError: as `check_comparable`, `eval.evaluation.evaluate_run` and `eval.bootstrap.paired_difference`.
     """
     check_comparable(run, baseline)
     with _named_baseline():
-        theirs = evaluate_run(baseline)
-    ours = evaluate_run(run)
+        theirs = evaluate_run(baseline, expansion=expansion)
+    ours = evaluate_run(run, expansion=expansion)
     compared = ComparedEvaluation(ours, theirs, _difference(ours, theirs))
     return compared if reranking is None else _rerank(compared, reranking, memory_limit)
 

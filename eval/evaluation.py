@@ -14,6 +14,7 @@ from runtime.embeddings import Embeddings
 from .datasets import ReidDataset
 from .embedding import embed_images, label
 from .encoding import require_sparse
+from .expansion import Expansion, expand
 from .exported import save_manifest
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked
@@ -37,11 +38,13 @@ class Run:
         query: embeddings of the queries.
         gallery: embeddings of the gallery, junk and distractors included.
         source: where they are from, by name, e.g. {"data": "Market-1501", "model": "model.onnx"}.
+        expansion: how the features were expanded; None where they are the model's own.
     """
 
     query: Embeddings
     gallery: Embeddings
     source: Mapping[str, str]
+    expansion: Expansion | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Evaluation:
         """After re-ranking where asked for, else by cosine distance."""
         return self.reranked or self.metrics
 
+    @property
+    def title(self) -> str:
+        """How the figures by cosine distance are called in tables."""
+        return "expanded" if self.run.expansion else "cosine"
+
     def to_json(self) -> dict[str, Any]:
         """The final figures as fractions in 0..1, counts, settings and source."""
         result: dict[str, Any] = {**figures(self.final), **counts(self.metrics)}
@@ -72,6 +80,7 @@ class Evaluation:
             result["before_reranking"] = figures(self.metrics)
         result["settings"] = {
             "distance": "cosine",
+            "expansion": dataclasses.asdict(self.run.expansion) if self.run.expansion else None,
             "reranking": describe_reranking(self.reranking) if self.reranking else None,
         }
         result["source"] = dict(self.run.source)
@@ -81,6 +90,8 @@ class Evaluation:
         """The figures in percent, for a terminal."""
         metrics = self.metrics
         lines = [f"{name}: {value}" for name, value in self.run.source.items()]
+        if self.run.expansion is not None:
+            lines.append(f"expansion: {self.run.expansion}")
         if self.reranking is not None:
             lines.append(f"re-ranking: {self.reranking}")
         lines += [
@@ -88,25 +99,48 @@ class Evaluation:
             f"images ({metrics.junk:,} junk left out)",
             " " * 9 + "".join(f"{title:>9}" for title in TITLES.values()),
         ]
-        for name, row in (("cosine", metrics), ("re-ranked", self.reranked)):
+        for name, row in ((self.title, metrics), ("re-ranked", self.reranked)):
             if row is not None:
                 lines.append(f"{name:<9}" + "".join(f"{100 * value:9.2f}" for value in figures(row).values()))
         return "\n".join(lines)
 
 
-def evaluate_run(run: Run, reranking: Reranking | None = None, memory_limit: int | None = None) -> Evaluation:
+def evaluate_run(
+    run: Run,
+    reranking: Reranking | None = None,
+    memory_limit: int | None = None,
+    expansion: Expansion | None = None,
+) -> Evaluation:
     """Evaluate by cosine distance, and after re-ranking where asked for.
 
     Args:
         run: what to evaluate.
         reranking: how to re-rank; None for not at all.
         memory_limit: bytes that re-ranking may use beside the features; None for as many as it needs.
+        expansion: how to expand the features before everything else; None for not at all.
 
     Raises:
         InputError: as `eval.metrics.evaluate` and `eval.reranking.evaluate_reranked`.
     """
+    if expansion is not None:
+        run = expand_run(run, expansion)
     evaluation = Evaluation(run, evaluate(run.query, run.gallery))
     return evaluation if reranking is None else rerank_evaluation(evaluation, reranking, memory_limit)
+
+
+def expand_run(run: Run, expansion: Expansion) -> Run:
+    """The same images with expanded features.
+
+    Raises:
+        InputError: as `eval.expansion.expand`.
+    """
+    query, gallery = expand(run.query, run.gallery, expansion)
+    return replace(
+        run,
+        query=replace(run.query, features=query.features),
+        gallery=replace(run.gallery, features=gallery.features),
+        expansion=expansion,
+    )
 
 
 def rerank_evaluation(evaluation: Evaluation, reranking: Reranking, memory_limit: int | None = None) -> Evaluation:

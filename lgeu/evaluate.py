@@ -18,6 +18,7 @@ from .options import DeviceOption, PluginOption, SplitOption
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
     from eval.evaluation import Run
+    from eval.expansion import Expansion
     from eval.reranking import Reranking
 
 RerankFlavour = Literal["d2", "d1"]
@@ -59,6 +60,25 @@ def evaluate(
     compare_gallery: Annotated[
         Path | None, typer.Option("--compare-gallery", help="That model's embeddings of the same gallery.")
     ] = None,
+    query_expansion: Annotated[
+        int | None,
+        typer.Option(
+            "--query-expansion",
+            metavar="N",
+            help="Alpha query expansion: add to each query its N nearest gallery images, of its own camera, too.",
+        ),
+    ] = None,
+    augmentation: Annotated[
+        int | None,
+        typer.Option(
+            "--database-augmentation",
+            metavar="N",
+            help="Before that, add to each gallery image its N nearest others.",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="Both: what is added weighs its cosine to this power (3.0).")
+    ] = None,
     rerank: Annotated[bool, typer.Option("--rerank", help="k-reciprocal re-ranking as well.")] = False,
     k1: Annotated[int | None, typer.Option("--k1", help="Re-ranking: neighbours for the reciprocal sets (20).")] = None,
     k2: Annotated[int | None, typer.Option("--k2", help="Re-ranking: neighbours for the local expansion (6).")] = None,
@@ -93,6 +113,7 @@ def evaluate(
     """CMC, mAP and mINP of embeddings, or of a model on a data set."""
     limit = parse_size(memory_limit) if memory_limit is not None else None
     reranking = _reranking(rerank, limit, {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour})
+    expansion = _expansion(query_expansion, augmentation, alpha)
     _check_outputs((json, per_query), embeddings, (query, gallery, compare_query, compare_gallery, model))
     if query and gallery and not (model or data or split_by or embeddings or plugin):
         baseline = _baseline(compare_query, compare_gallery)
@@ -103,7 +124,7 @@ def evaluate(
         run = _embed(opened, str(model), _open_dataset(data, split_by), baseline, embeddings)
     else:
         raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
-    _evaluate(run, baseline, reranking, limit, json, per_query)
+    _evaluate(run, baseline, reranking, limit, expansion, json, per_query)
 
 
 def _reranking(asked_for: bool, memory_limit: int | None, settings: dict[str, Any]) -> "Reranking | None":
@@ -119,6 +140,17 @@ def _reranking(asked_for: bool, memory_limit: int | None, settings: dict[str, An
 
     require_sparse()
     return Reranking(**given)
+
+
+def _expansion(query: int | None, gallery: int | None, alpha: float | None) -> "Expansion | None":
+    if query is None and gallery is None:
+        if alpha is not None:
+            raise InputError("--alpha is a setting of --query-expansion and --database-augmentation; add one of them")
+        return None
+    from eval.expansion import Expansion
+
+    settings = {"query_neighbours": query, "gallery_neighbours": gallery, "alpha": alpha}
+    return Expansion(**{name: value for name, value in settings.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Sequence[Path | None]) -> None:
@@ -175,6 +207,7 @@ def _evaluate(
     baseline: "Run | None",
     reranking: "Reranking | None",
     memory_limit: int | None,
+    expansion: "Expansion | None",
     json: Path | None,
     per_query: Path | None,
 ) -> None:
@@ -184,9 +217,9 @@ def _evaluate(
 
     result: Evaluation | ComparedEvaluation
     if baseline is None:
-        result = evaluation = evaluate_run(run, reranking, memory_limit)
+        result = evaluation = evaluate_run(run, reranking, memory_limit, expansion)
     else:
-        result = compare_runs(run, baseline, reranking, memory_limit)
+        result = compare_runs(run, baseline, reranking, memory_limit, expansion)
         evaluation = result.evaluation
     print(result.table())
     if json is not None:

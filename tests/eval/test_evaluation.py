@@ -48,7 +48,7 @@ def test_files_give_figures_before_and_after_reranking(
         "gallery": 39,
         "junk": 1,
     }
-    assert plain_json["settings"] == {"distance": "cosine", "reranking": None}
+    assert plain_json["settings"] == {"distance": "cosine", "expansion": None, "reranking": None}
 
     reranked_json = json.loads(json.dumps(reranked.to_json(), allow_nan=False))
     assert reranked_json["settings"]["reranking"] == {"k1": 5, "k2": 2, "lambda": 0.3, "flavour": "d1"}

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.evaluation import evaluate_files
+from eval.evaluation import evaluate_files, evaluate_run, read_run
+from eval.expansion import Expansion
 from eval.reranking import Reranking
 from lgeu.cli import main
 from lgeu.evaluate import parse_size
@@ -117,6 +118,28 @@ def test_two_runs_are_compared_before_and_after_reranking(
     printed = capfd.readouterr().out
     assert f"compared with query: {baseline[1]}, gallery: {baseline[3]}" in printed
     assert printed.count("resolved") > 12
+
+
+def test_both_runs_are_expanded(
+    files: list[str], baseline: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "figures.json"
+    options = ["--query-expansion", "3", "--database-augmentation", "2", "--alpha", "1.5", "--rerank", "--k1", "5"]
+    assert main(["evaluate", *files, *baseline, *options, "--json", str(out)]) == 0
+    content = json.loads(out.read_text())
+    expansion, reranking = Expansion(3, 2, 1.5), Reranking(k1=5)
+    runs = [read_run(Path(options[1]), Path(options[3])) for options in (files, baseline)]
+    ours, theirs = (evaluate_run(run, reranking, expansion=expansion) for run in runs)
+    comparison = content.pop("comparison")
+    assert content == ours.to_json()
+    assert comparison["baseline"] == theirs.to_json()
+    settings = {"query_neighbours": 3, "gallery_neighbours": 2, "alpha": 1.5}
+    assert content["settings"]["expansion"] == comparison["baseline"]["settings"]["expansion"] == settings
+    assert ours.metrics.mAP != evaluate_run(runs[0]).metrics.mAP
+    printed = capfd.readouterr().out
+    assert "expansion: queries by 3, gallery by 2, alpha 1.5\n" in printed
+    assert printed.count("\nexpanded ") == 2
+    assert "\ncosine" not in printed
 
 
 def set_feature(value: float) -> Callable[[dict[str, np.ndarray]], None]:
@@ -253,6 +276,10 @@ def test_usage_and_outputs_are_checked_before_any_file_is_read(refused: Refused,
         (["--rerank", "--memory-limit", "lots"], "'lots' is no size of memory"),
         (["--rerank", "--k1", "0"], "k1 is 0"),
         (["--memory-limit", "4GB"], "add --rerank"),
+        (["--query-expansion", "0"], "expansion: 0 neighbours for queries and 0 for the gallery"),
+        (["--database-augmentation", "-3"], "-3 for the gallery"),
+        (["--query-expansion", "3", "--alpha", "nan"], "alpha is nan"),
+        (["--alpha", "2"], "add one of them"),
         (["--compare-query", tmp_path / "c.npz"], "--compare-query and --compare-gallery go together"),
         (["--plugin", "lib.so"], "either --query and --gallery, or --model and --data"),
     ):
