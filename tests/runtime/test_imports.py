@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 
 HEAVY = (
-    *("torch", "torchvision", "timm", "accelerate", "onnx", "onnxscript", "pydantic", "yaml", "typer", "scipy", "numba", "threadpoolctl"),
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "accelerate",
+        "onnx",
+        "onnxscript",
+        "pydantic",
+        "yaml",
+        "typer",
+        "scipy",
+        "numba",
+        "threadpoolctl",
+    ),
     *(
         "matplotlib",
         "jinja2",
