@@ -4,21 +4,17 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from runtime.errors import CheckFailedError, ManifestError
+from runtime.errors import CheckFailedError
 from runtime.files import require_file, sha256
 from runtime.manifest import BatchProfile, EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
 from runtime.tensorrt_backend import check_tensors
-from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_plugin, load_tensorrt
-from runtime.tensorrt_log import collecting_logger, complaint
+from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_tensorrt
 
 from .builder import choose_architecture, find_plugin
 from .graph import load_model, read_manifest
+from .plan import missing_plugin_traces, open_plan
 
 logger = logging.getLogger(__name__)
-
-# What a plan holds in plain text of a plugin layer, and of nothing else: the name of the operator, and of an attribute
-# that the plugin serialises. Undocumented, and seen in the plans of TensorRT-RTX only.
-_PLUGIN_TRACES = (b"StripGate", b"num_strips")
 
 
 def adopt_engine(
@@ -76,8 +72,7 @@ def adopt_engine(
 
 
 def _check_plugin_traces(engine: Path) -> None:
-    plan = engine.read_bytes()
-    if missing := [trace.decode() for trace in _PLUGIN_TRACES if trace not in plan]:
+    if missing := missing_plugin_traces(engine):
         raise CheckFailedError(
             f"{engine} holds no trace of the StripGate plugin ({', '.join(missing)} not found): it was built without "
             "it, or is no engine; build it with the command that `lgeu build --print-trtexec` prints"
@@ -92,14 +87,5 @@ def _check_on_gpu(engine: Path, manifest: Manifest, library: TensorRTLibrary, pl
             built.gpu_architecture if built else "?",
         )
         return
-    collecting = collecting_logger(library.trt)
-    runtime = library.trt.Runtime(collecting)
-    if plugin is not None:
-        load_plugin(library, plugin)
-    plan = runtime.deserialize_cuda_engine(engine.read_bytes())
-    if plan is None:
-        raise ManifestError(
-            f"{engine} cannot be deserialised by {library.flavour} {library.version} here "
-            f"({complaint(collecting.errors)}); it was built by another version or for another GPU"
-        )
-    check_tensors(engine, plan, library.trt, manifest)
+    with open_plan(engine, library, plugin) as plan:
+        check_tensors(engine, plan, library.trt, manifest)

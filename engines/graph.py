@@ -1,12 +1,13 @@
 """An ONNX file of ours in memory: reading, writing, its manifest and what becomes of StripGate's function body."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, Literal, get_args
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import helper, inliner
+from onnx import helper, inliner, shape_inference
 
 from runtime.errors import InputError, ManifestError
 from runtime.files import require_file, write_bytes
@@ -34,7 +35,20 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise InputError(f"{path} is not a readable ONNX file ({error}); it is truncated or something else") from error
     if not model.graph.node:
         raise InputError(f"{path} holds no ONNX graph; it is truncated or something else")
+    # protobuf gives text that is not UTF-8 as bytes, over which everything later would stumble.
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise InputError(f"{path} holds names that are not UTF-8; it is damaged: export or copy it again")
     return model
+
+
+def _texts(message: Any) -> Iterator[str | bytes]:
+    """Every text in a message and those inside it."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            yield from [value] if isinstance(value, (str, bytes)) else value
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _texts(inner)
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:
@@ -52,12 +66,24 @@ def read_manifest(model: onnx.ModelProto, source: str = "the ONNX model") -> Man
     Raises:
         ManifestError: there is none, or it is not valid.
     """
+    manifest = find_manifest(model, source)
+    if manifest is None:
+        raise ManifestError(
+            f"{source} has no manifest (metadata property {METADATA_KEY!r}); use a file that `lgeu export` wrote"
+        )
+    return manifest
+
+
+def find_manifest(model: onnx.ModelProto, source: str) -> Manifest | None:
+    """The manifest in a model's metadata; None where there is none.
+
+    Raises:
+        ManifestError: it is not valid.
+    """
     for entry in model.metadata_props:
         if entry.key == METADATA_KEY:
             return Manifest.from_json(entry.value, source)
-    raise ManifestError(
-        f"{source} has no manifest (metadata property {METADATA_KEY!r}); use a file that `lgeu export` wrote"
-    )
+    return None
 
 
 def write_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
@@ -113,7 +139,7 @@ def check_functions(model: onnx.ModelProto, manifest: Manifest) -> None:
     Raises:
         ManifestError: the node or the body is missing, or is there and should not be.
     """
-    found = "keep" if _has_body(model) else "strip" if any(map(is_strip_gate, model.graph.node)) else None
+    found = strip_gate_form(model)
     expected = None if manifest.functions == "inline" else manifest.functions
     if found != expected or (manifest.functions is not None) != manifest.has_strip_gate:
         described = {"keep": "has StripGate's body", "strip": "has a bare StripGate node", None: "has no StripGate"}
@@ -121,6 +147,27 @@ def check_functions(model: onnx.ModelProto, manifest: Manifest) -> None:
             f"the graph {described[found]}, and its manifest says gate {manifest.gate!r} with functions "
             f"{manifest.functions!r}; the file is damaged or was changed by another tool: export it again"
         )
+
+
+def strip_gate_form(model: onnx.ModelProto) -> Literal["keep", "strip"] | None:
+    """What a graph has of StripGate: its body, the bare node, or nothing (gate "none", or inlined)."""
+    if _has_body(model):
+        return "keep"
+    return "strip" if any(map(is_strip_gate, model.graph.node)) else None
+
+
+def tensor_types(model: onnx.ModelProto, *, strict: bool = True) -> dict[str, int]:
+    """ONNX's numbers of the types of the main graph's inputs, outputs and what lies between, by name.
+
+    Args:
+        model: a bare StripGate node ends what can be inferred; its body is needed.
+        strict: raise for a graph that is not consistent; else leave out what is not known.
+
+    Raises:
+        onnx.shape_inference.InferenceError: types contradict each other.
+    """
+    graph = shape_inference.infer_shapes(model, check_type=strict, strict_mode=strict).graph
+    return {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
 
 
 def _has_body(model: onnx.ModelProto) -> bool:

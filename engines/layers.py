@@ -1,12 +1,13 @@
 """The layers of a parsed network: what TensorRT was really asked to build, and whether that is what was meant."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import CheckFailedError, InputError
-from runtime.files import write_json
+from runtime.files import require_file, write_json
 from runtime.manifest import Manifest
 
 PLUGIN_LAYER = "PLUGIN_V3"
@@ -64,9 +65,39 @@ def read_tensor(tensor: Any) -> Tensor:
     return Tensor(tensor.name, tensor.dtype.name, tuple(tensor.shape))
 
 
+def read_engine_tensor(engine: Any, name: str) -> Tensor:
+    """An input or output of an `ICudaEngine`."""
+    return Tensor(name, engine.get_tensor_dtype(name).name, tuple(engine.get_tensor_shape(name)))
+
+
 def write_layers(path: Path, layers: Sequence[Layer], engine_sha256: str) -> None:
     """Write the dump, atomically, with the hash of the engine it belongs to."""
     write_json(path, {"engine_sha256": engine_sha256, "layers": [asdict(layer) for layer in layers]})
+
+
+def load_layers(path: Path) -> tuple[str, tuple[Layer, ...]]:
+    """Read a dump: the hash of the engine it belongs to, and the layers of the network that engine was built from.
+
+    Raises:
+        InputError: it is missing, or not such a file.
+    """
+    try:
+        content = json.loads(require_file(path, "list of layers").read_bytes())
+        return str(content["engine_sha256"]), tuple(_layer(entry) for entry in content["layers"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a list of layers that `lgeu build` wrote ({type(error).__name__}: {error}); build the "
+            "engine again"
+        ) from error
+
+
+def _layer(entry: Any) -> Layer:
+    outputs = ((str(each["name"]), str(each["type"]), each["shape"]) for each in entry["outputs"])
+    return Layer(
+        str(entry["name"]),
+        str(entry["type"]),
+        tuple(Tensor(name, kind, tuple(int(size) for size in shape)) for name, kind, shape in outputs),
+    )
 
 
 def check_plugin_layers(layers: Iterable[Layer], outputs: Iterable[str], source: str) -> None:

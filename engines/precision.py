@@ -1,7 +1,6 @@
 """The cast of a graph to fp16: layers in half, the two ends and StripGate's accumulation in float32."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 import onnx
@@ -10,7 +9,7 @@ from onnx import TensorProto, checker, defs, helper, numpy_helper, shape_inferen
 from runtime.errors import InputError
 
 from .batch_norm import fold_batch_norms
-from .graph import DESCRIPTOR, IMAGES, check_functions, read_manifest, set_functions, write_manifest
+from .graph import DESCRIPTOR, IMAGES, check_functions, read_manifest, set_functions, tensor_types, write_manifest
 from .strip_gate import is_strip_gate
 
 FP16_MAX = float(np.finfo(np.float16).max)
@@ -128,10 +127,8 @@ class _Cast:
 
 
 def _float_tensors(model: onnx.ModelProto) -> set[str]:
-    graph = shape_inference.infer_shapes(model, check_type=True, strict_mode=True).graph
-    known: Mapping[str, int] = {
-        value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)
-    }
+    known = tensor_types(model)
+    graph = model.graph
     for node in graph.node:
         if unknown := [name for name in node.output if name and name not in known]:
             raise InputError(f"the type of {unknown[0]!r} ({node.op_type}) is not known; this graph cannot be cast")

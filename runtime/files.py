@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,31 @@ def sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """Which file it is.
+
+    Attributes:
+        path: as it was given.
+        size: in bytes.
+        sha256: of its content, in hexadecimal.
+    """
+
+    path: str
+    size: int
+    sha256: str
+
+
+def identify(path: Path, what: str) -> FileIdentity:
+    """Size and hash of a file.
+
+    Raises:
+        InputError: as `require_file`.
+    """
+    path = require_file(path, what)
+    return FileIdentity(str(path), path.stat().st_size, sha256(path))
 
 
 def require_file(path: Path, what: str) -> Path:
