@@ -84,7 +84,8 @@ def plan_memory(
         InputError: it cannot be done within the limit.
     """
     total = queries + images
-    plan = MemoryPlan(queries, images, elements, min(k1, total), min(k2, total), keeps_result, _TILE, _BLOCK)
+    k1, k2 = min(k1, total), min(k2, total)
+    plan = MemoryPlan(queries, images, elements, k1, k2, keeps_result, _TILE, _BLOCK, on_gpu)
     while limit is not None and plan.needed > limit:
         smaller = _halve(plan)
         if smaller == plan:

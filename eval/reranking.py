@@ -35,6 +35,8 @@ from .memory import MemoryPlan, plan_memory
 from .metrics import Metrics, match_labels, summarise
 from .neighbours import OnTile, find_nearest
 from .ranking import cosines_of_matches, new_ranking
+from .tensor_reranking import rank_reranked_tensors, rerank_tensors
+from .tensors import are_on_gpu, on_device, open_tensors
 from .threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -83,30 +85,44 @@ def rerank(
     lambda_: float = 0.3,
     flavour: Flavour = "d2",
     memory_limit: int | None = None,
-) -> NDArray[np.float32]:
+) -> Any:
     """Distances from queries to gallery images that take mutual neighbours into account.
 
     For figures alone `evaluate_reranked` does without the (Q, G) result.
 
     Args:
-        query_features: (Q, D) array or tensor of any float type; their length does not matter.
+        query_features: (Q, D) array or tensor of any float type; their length does not matter. CUDA tensors are worked
+            on where they are, but for the sets of neighbours: that takes a copy of them there and about 700 MB.
         gallery_features: (G, D), without junk: junk left in changes the neighbours.
         k1: see `Reranking`; more than there are images means all of them.
         k2: likewise.
         lambda_: see `Reranking`.
         flavour: see `Reranking`.
-        memory_limit: bytes that may be used beside the features.
+        memory_limit: bytes of this machine's memory that may be used beside the features; a GPU's is not counted.
 
     Returns:
-        (Q, G) float32 in 0..1, smaller is nearer.
+        (Q, G) float32 in 0..1, smaller is nearer: a tensor on the GPU of features that are there, else an array.
 
     Raises:
-        InputError: a setting is out of its range, features are empty, not finite or of different sizes, or more memory
-            is needed than allowed.
+        InputError: a setting is out of its range, features are empty, not finite, of different sizes or on different
+            devices, or more memory is needed than allowed.
+        DeviceError: the GPU failed, e.g. for want of memory.
         MissingDependencyError: SciPy is not installed.
     """
     require_sparse()
     settings = Reranking(k1, k2, lambda_, flavour)
+    if not are_on_gpu(query_features, gallery_features):
+        return _rerank(query_features, gallery_features, settings, memory_limit)
+    with on_device(query_features):
+        query, gallery = open_tensors(query_features, gallery_features)
+        check_sizes(query, gallery)
+        return rerank_tensors(query, gallery, settings, memory_limit)
+
+
+def _rerank(
+    query_features: Any, gallery_features: Any, settings: Reranking, memory_limit: int | None
+) -> NDArray[np.float32]:
+    k1, k2, lambda_ = settings.k1, settings.k2, settings.lambda_
     with Threads(_pairs(len(query_features), len(gallery_features))) as threads:
         query = open_side("query", query_features, threads)
         gallery = open_side("gallery", gallery_features, threads)
@@ -130,14 +146,33 @@ def evaluate_reranked(
         query: as for `eval.metrics.evaluate`.
         gallery: likewise.
         reranking: settings.
-        memory_limit: bytes that may be used beside the features.
+        memory_limit: see `rerank`.
 
     Raises:
         InputError: as `eval.metrics.evaluate`, or more memory is needed than allowed.
+        DeviceError: the GPU failed, e.g. for want of memory.
         MissingDependencyError: SciPy is not installed.
     """
     require_sparse()
     kept = without_junk(gallery)
+    search = _search_tensors if are_on_gpu(query.features, gallery.features) else _search_arrays
+    matches, ranking = search(query, gallery, kept, reranking, memory_limit)
+    return summarise(ranking, matches, len(kept), len(gallery.person_ids) - len(kept))
+
+
+def _search_tensors(
+    query: Labelled, gallery: Labelled, kept: NDArray[np.int64], reranking: Reranking, memory_limit: int | None
+) -> tuple[Matches, Ranking]:
+    with on_device(query.features):
+        left, right = open_tensors(query.features, gallery.features, kept)
+        check_sizes(left, right)
+        matches = match_labels(query, select(gallery, kept))
+        return matches, rank_reranked_tensors(left, right, matches, reranking, memory_limit)
+
+
+def _search_arrays(
+    query: Labelled, gallery: Labelled, kept: NDArray[np.int64], reranking: Reranking, memory_limit: int | None
+) -> tuple[Matches, Ranking]:
     with Threads(_pairs(len(query.person_ids), len(kept))) as threads:
         left = open_side("query", query.features, threads)
         right = open_side("gallery", gallery.features, threads, kept)
@@ -147,8 +182,7 @@ def evaluate_reranked(
             len(left.rows), len(kept), left.features.shape[1], reranking.k1, reranking.k2, memory_limit, False
         )
         encoded = _encode(left, right, reranking, plan, threads)
-        ranking = _rank(encoded, len(left.rows), matches, reranking, plan, threads)
-    return summarise(ranking, matches, len(kept), len(gallery.person_ids) - len(kept))
+        return matches, _rank(encoded, len(left.rows), matches, reranking, plan, threads)
 
 
 def _pairs(queries: int, images: int) -> int:
