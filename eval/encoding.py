@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from runtime.dependencies import require
 
-from .features import product_margin
+from .features import product_bound, product_margin
 from .kernels import Encoding
 
 # Cosine similarities of pairs of images, in float64.
@@ -38,7 +38,10 @@ def reranked_margin(share: NDArray[np.float64], squared: bool, elements: int) ->
     """Twice the rounding error to expect of re-ranked distances of which the original distance has such a share."""
     # The square of 1 - cosine, which is at most 2, changes four times as fast as the cosine.
     steepness = 4 if squared else 1
-    return steepness * share * product_margin(elements) + _ROUNDING
+    bound = product_bound(elements)
+    # With so large a share, all images are very near to the query; see `eval.ranking.margins`.
+    product = np.where(share > 1 / (8 * bound), bound, product_margin(elements))
+    return np.asarray(steepness * share * product + _ROUNDING)
 
 
 def encode(

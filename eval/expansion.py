@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError
 
-from .features import Labelled, LabelledFeatures, check_labels, check_sizes, open_side, select, without_junk
+from .features import Labelled, LabelledFeatures, check_labels, check_sizes, open_side, select, unit_side, without_junk
 from .kernels import Side, add_neighbours, gather_unit
 from .neighbours import find_nearest, find_nearest_in_gallery
 from .threads import Threads
@@ -104,7 +104,7 @@ def _augment(gallery: Side, count: int, alpha: float, threads: Threads) -> NDArr
     count = min(count, images - 1)
     if count > 0:
         unit = augmented if images == len(augmented) else augmented[gallery.rows]
-        nearest, _ = find_nearest(unit, count, _TILE, threads)
+        nearest, _ = find_nearest(unit_side(unit, threads), count, _TILE, threads)
         threads.run(add_neighbours, images, gallery, gallery, nearest, alpha, augmented)
     return augmented
 

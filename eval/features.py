@@ -151,7 +151,7 @@ def scale_to_unit(what: str, lengths: NDArray[np.float64]) -> NDArray[np.float64
         InputError: a length is not finite, too short or too long.
     """
     _check_lengths(what, lengths)
-    return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return _scale(lengths)
 
 
 def check_matrix(what: str, floating: bool, kind: object, shape: tuple[int, ...]) -> None:
@@ -183,6 +183,22 @@ def check_sizes(query: HasFeatures, gallery: HasFeatures) -> None:
 def product_margin(elements: int) -> float:
     """Twice the rounding error to expect of a float32 product of unit vectors, as that of a random walk."""
     return float(2.0**-23 * (2 + np.sqrt(elements)))
+
+
+def product_bound(elements: int) -> float:
+    """The largest rounding error that a float32 product of unit vectors can have."""
+    return 2.0**-24 * (elements + 8)
+
+
+def unit_side(features: NDArray[np.float32], threads: Threads) -> Side:
+    """All of these, which have unit length but for what rounding to float32 changed: that is left to the scale."""
+    squares = np.empty(len(features))
+    threads.run(squared_lengths, len(features), features, squares)
+    return Side(features, _scale(np.sqrt(squares)), np.arange(len(features)))
+
+
+def _scale(lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
 
 
 def _as_ids(name: str, ids: ArrayLike, expected: int) -> NDArray[np.int64]:

@@ -27,6 +27,8 @@ _CHUNK = 64
 
 _COLUMN_CHUNK = 16
 
+_UNIT_ROUNDING = 2.0**-23
+
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -142,10 +144,15 @@ def squared_lengths(features: NDArray[np.float32], out: NDArray[np.float64], sta
 
 @_compiled
 def gather_unit(side: Side, first: int, out: NDArray[np.float32], start: int, stop: int) -> None:
-    """Copy the rows at positions from `first + start` to `first + stop` into `out`, at unit length."""
+    """Copy the rows at positions from `first + start` to `first + stop` into `out`, at unit length.
+
+    Those of unit length but for rounding are copied bit for bit.
+    """
     for line in range(start, stop):
         row = side.rows[first + line]
         scale = side.scale[row]
+        if abs(scale - 1) <= _UNIT_ROUNDING:
+            scale = 1.0
         for element in range(out.shape[1]):
             out[line, element] = np.float32(side.features[row, element] * scale)
 
@@ -357,7 +364,7 @@ def settle(
         own = image - offset
         available = others.rows.shape[0] - (own >= 0)
         if found < available and exact[count - 1] - nearest.least[image] <= margin:
-            _search_exactly(images, others, image, own, count, indices, exact)
+            nearest.farthest[image] = _search_exactly(images, others, image, own, count, indices, exact)
         else:
             _decide_near_ties(images, others, image, indices, exact, found, margin)
         out[image] = indices[:count]
@@ -629,15 +636,22 @@ def _search_exactly(
     count: int,
     indices: NDArray[np.int32],
     exact: NDArray[np.float64],
-) -> None:
-    """Find the nearest but `own` anew in float64: too many are as near as the last one that counts."""
+) -> int:
+    """Find the nearest but `own` anew in float64: too many are as near as the last one that counts; gives the farthest.
+
+    Where all images are near, rounding decided about that, too.
+    """
     exact[:count] = -np.inf
+    farthest, lowest = 0, np.inf
     for other in range(others.rows.shape[0]):
         if other != own:
             cosine = _cosine(images, others, image, other)
             if cosine > exact[count - 1]:
                 indices[count - 1], exact[count - 1] = other, cosine
                 _sink(indices, exact, count - 1)
+            if cosine < lowest:
+                farthest, lowest = other, cosine
+    return farthest
 
 
 @_compiled

@@ -20,12 +20,12 @@ OnTile = Callable[[NDArray[np.float32], int, int], None]
 
 
 def find_nearest(
-    features: NDArray[np.float32], count: int, tile: tuple[int, int], threads: Threads, on_tile: OnTile | None = None
+    images: Side, count: int, tile: tuple[int, int], threads: Threads, on_tile: OnTile | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """The nearest other images of each image, by cosine, then by index.
 
     Args:
-        features: (N, D) of unit length.
+        images: N, all of them, of unit length but for rounding; see `eval.features.unit_side`.
         count: how many of each, at most N - 1.
         tile: rows and columns of the products that are made at a time.
         threads: to work with.
@@ -35,20 +35,19 @@ def find_nearest(
     Returns:
         (N, count) int32 the nearest of each, in order; and (N,) int32 the farthest.
     """
-    images = len(features)
-    kept = min(count + _SPARE, images - 1)
-    nearest = _nothing_found(images, kept, images - 1)
-    products = np.empty(min(tile[0], images) * min(max(tile), images), np.float32)
-    for row, column in progress(_corners(images, tile), "finding neighbours", unit="tile"):
+    features, total = images.features, len(images.features)
+    kept = min(count + _SPARE, total - 1)
+    nearest = _nothing_found(total, kept, total - 1)
+    products = np.empty(min(tile[0], total) * min(max(tile), total), np.float32)
+    for row, column in progress(_corners(total, tile), "finding neighbours", unit="tile"):
         rows = features[row : row + tile[0]]
         columns = rows if row == column else features[column : column + tile[1]]
         cosines = products[: len(rows) * len(columns)].reshape(len(rows), len(columns))
         threads.run(_offer_to_rows, len(rows), rows, columns, cosines, row, column, nearest, kept, on_tile)
         if row != column:
             threads.run(offer_rows_to_columns, len(columns), cosines, row, column, nearest, kept)
-    side = Side(features, np.ones(images), np.arange(images))
-    lists = np.empty((images, count), np.int32)
-    threads.run(settle, images, side, side, 0, nearest, count, product_margin(features.shape[1]), lists)
+    lists = np.empty((total, count), np.int32)
+    threads.run(settle, total, images, images, 0, nearest, count, product_margin(features.shape[1]), lists)
     return lists, nearest.farthest
 
 

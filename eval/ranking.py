@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.progress import progress
 
-from .features import product_margin
+from .features import product_bound, product_margin
 from .kernels import Ranking, Search, Side, pair_cosines, rank_given, rank_tile
 from .matches import Matches
 from .threads import Threads
@@ -43,7 +43,7 @@ def margins(distances: NDArray[np.float64], matches: Matches, elements: int) -> 
         matches: these.
         elements: of a feature.
     """
-    bound = 2.0**-24 * (elements + 8)
+    bound = product_bound(elements)
     margin = np.full(len(matches.wanted.starts) - 1, product_margin(elements))
     margin[matches.queries[distances < 8 * bound]] = bound
     return margin

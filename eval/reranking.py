@@ -18,7 +18,7 @@ from runtime.errors import InputError
 from runtime.progress import progress
 
 from .encoding import encode, original_distance, require_sparse, reranked_margin, split
-from .features import Labelled, check_sizes, open_side, select, without_junk
+from .features import Labelled, check_sizes, open_side, select, unit_side, without_junk
 from .kernels import (
     Encoding,
     Ranking,
@@ -193,7 +193,7 @@ def _pairs(queries: int, images: int) -> int:
 class _Encoded:
     """All images at unit length, queries first, their encodings, and each query's share of the original distance."""
 
-    features: NDArray[np.float32]
+    images: Side
     encoding: Encoding
     share: NDArray[np.float64]
 
@@ -211,8 +211,8 @@ def _encode(
     threads.run(gather_unit, queries, query, 0, features[:queries])
     threads.run(gather_unit, images - queries, gallery, 0, features[queries:])
     count = min(max(settings.k1 + 1, settings.k2), images)
-    nearest, farthest = find_nearest(features, count - 1, plan.tile, threads, on_tile)
-    everything = Side(features, np.ones(images), np.arange(images))
+    everything = unit_side(features, threads)
+    nearest, farthest = find_nearest(everything, count - 1, plan.tile, threads, on_tile)
 
     def cosines_of(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
         cosines = np.empty(len(left))
@@ -220,34 +220,35 @@ def _encode(
         return cosines
 
     encoded, largest = encode(cosines_of, nearest, farthest, settings.k1, settings.k2, settings.squared)
-    return _Encoded(features, split(encoded, queries), settings.lambda_ / largest[:queries])
+    return _Encoded(everything, split(encoded, queries), settings.lambda_ / largest[:queries])
 
 
 def _rank(
     encoded: _Encoded, queries: int, matches: Matches, settings: Reranking, plan: MemoryPlan, threads: Threads
 ) -> Ranking:
     """Rank by re-ranked distances, for a few queries at a time."""
-    candidates = encoded.features[queries:]
+    features = encoded.images.features
+    candidates = features[queries:]
     search = _search(encoded, queries, matches, settings, threads)
     ranking = new_ranking(matches)
     cosines = np.empty((min(plan.block, queries), len(candidates)), np.float32)
     for start in progress(range(0, queries, plan.block), "comparing neighbours", unit="block"):
-        block = encoded.features[start : min(start + plan.block, queries)]
+        block = features[start : min(start + plan.block, queries)]
         arguments = block, candidates, cosines, start, encoded.encoding, settings.lambda_, search, ranking
         threads.run(_rank_rows, len(block), *arguments)
     return ranking
 
 
 def _search(encoded: _Encoded, queries: int, matches: Matches, settings: Reranking, threads: Threads) -> Search:
-    ones, rows = np.ones(len(encoded.features)), np.arange(len(encoded.features))
-    query = Side(encoded.features[:queries], ones[:queries], rows[:queries])
-    gallery = Side(encoded.features[queries:], ones[queries:], rows[: len(rows) - queries])
+    features, scale, rows = encoded.images
+    query = Side(features[:queries], scale[:queries], rows[:queries])
+    gallery = Side(features[queries:], scale[queries:], rows[: len(rows) - queries])
     distances = np.empty(len(matches.queries))
     rest = encoded.encoding, matches.wanted, 1 - settings.lambda_, len(gallery.rows), distances
     threads.run(jaccard_of_matches, queries, *rest)
     original = original_distance(cosines_of_matches(query, gallery, matches, threads), settings.squared)
     distances += encoded.share[matches.queries] * original
-    margin = reranked_margin(encoded.share, settings.squared, encoded.features.shape[1])
+    margin = reranked_margin(encoded.share, settings.squared, features.shape[1])
     return Search(query, gallery, matches.wanted, matches.left_out, distances, settings.squared, encoded.share, margin)
 
 

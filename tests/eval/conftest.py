@@ -200,8 +200,7 @@ def _worked(tiles: bool, threads: bool) -> Iterator[None]:
             patch.setattr("eval.tiles._TILE_IMAGES", 5)
             patch.setattr("eval.ranking._BLOCK_ELEMENTS", 50)
             patch.setattr("eval.memory._TILE", (4, 6))
-            patch.setattr("eval.memory._BLOCK_BYTES", 1)
-            patch.setattr("eval.memory._LEAST_ROWS", 2)
+            patch.setattr("eval.memory._BLOCK", 2)
         if threads:
             patch.setattr("eval.threads._LEAST_PAIRS", 0)
             patch.setattr("eval.threads._cores", lambda: 3)

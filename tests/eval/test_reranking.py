@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from eval.features import LabelledFeatures
 from eval.metrics import evaluate_distances
-from eval.reranking import Flavour, rerank
+from eval.reranking import Flavour, Reranking, evaluate_reranked, rerank
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError, MissingDependencyError
 
@@ -22,14 +23,17 @@ from runtime.errors import InputError, MissingDependencyError
 SIGNS = np.array(list(itertools.product([-0.5, 0.5], repeat=4)), np.float32)
 
 
-def definition(
+def reranked(
     query: NDArray[Any], gallery: NDArray[Any], k1: int, k2: int, lambda_: float, flavour: Flavour
 ) -> NDArray[np.float64]:
-    """The definition, one image at a time."""
+    """The definition, one image at a time; a row of zeros has distance 1 from everything, itself included."""
     features = np.concatenate([query, gallery]).astype(np.float64)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    features /= np.where(lengths > 0, lengths, 1)
     images = range(len(features))
-    distance = np.maximum(1 - features @ features.T, 0) ** {"d1": 1, "d2": 2}[flavour]
+    # A matrix product may give equal images distances that differ in the last digit.
+    cosines = (features[:, None] * features).sum(axis=2)
+    distance = np.maximum(1 - cosines, 0) ** {"d1": 1, "d2": 2}[flavour]
     largest = distance.max(axis=1, keepdims=True)
     distance = distance / np.where(largest > 0, largest, 1)
     lists = [[i, *sorted((j for j in images if j != i), key=lambda j: (distance[i, j], j))] for i in images]
@@ -68,36 +72,120 @@ RERANKING = {
 }
 
 
-@settings(deadline=None, derandomize=True)
-@given(
-    query=st.lists(st.integers(0, 15), min_size=1, max_size=4),
-    gallery=st.lists(st.integers(0, 15), min_size=1, max_size=12),
-    **RERANKING,
-)
+@st.composite
+def crowds(draw: st.DrawFn) -> tuple[LabelledFeatures, LabelledFeatures]:
+    """Images of few kinds, rows of zeros among them, of lengths that are powers of two; dozens may be equal."""
+    queries, images = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 5, 12, 45]))
+    kinds = np.concatenate([SIGNS[: draw(st.integers(1, 16))], np.zeros((draw(st.integers(0, 1)), 4), np.float32)])
+    random = np.random.default_rng(draw(st.integers(0, 99)))
+
+    def side(rows: int, persons: list[int]) -> LabelledFeatures:
+        lengths = random.choice([0.5, 1, 4], (rows, 1)).astype(np.float32)
+        features = kinds[random.integers(0, len(kinds), rows)] * lengths
+        return LabelledFeatures(features, random.choice(persons, rows), random.integers(1, 4, rows))
+
+    return side(queries, [-1, 0, 1, 2, 3]), side(images, [-1, 0, 1, 2])
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(crowd=crowds(), **RERANKING)
 def test_ties_and_duplicates_are_reranked_as_defined(
-    query: list[int], gallery: list[int], k1: int, k2: int, lambda_: float, flavour: Flavour
+    crowd: tuple[LabelledFeatures, LabelledFeatures],
+    k1: int,
+    k2: int,
+    lambda_: float,
+    flavour: Flavour,
+    definition: Any,
+    ways: list[Any],
 ) -> None:
-    expected = definition(SIGNS[query], SIGNS[gallery], k1, k2, lambda_, flavour)
-    np.testing.assert_allclose(rerank(SIGNS[query], SIGNS[gallery], k1, k2, lambda_, flavour), expected, atol=1e-6)
+    """All cosines are exact, so that the results have to be the same bit for bit in every way to work."""
+    query, gallery = crowd
+    kept = gallery.person_ids != -1
+    if not kept.any():
+        return
+    expected = reranked(query.features, gallery.features[kept], k1, k2, lambda_, flavour)
+    results = []
+    for way in ways:
+        with way():
+            results.append(rerank(query.features, gallery.features[kept], k1, k2, lambda_, flavour))
+    np.testing.assert_allclose(results[0], expected, atol=1e-6)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    # Sums of the same weights in another order differ in their last digits, and are equal by definition.
+    distances = np.zeros((len(query.features), len(kept)))
+    distances[:, kept] = expected.round(10)
+    wanted = definition.results(distances, query, gallery)
+    for way in ways if any(result.first for result in wanted) else []:
+        with way():
+            definition.check(evaluate_reranked(query, gallery, Reranking(k1, k2, lambda_, flavour)), wanted)
 
 
 @pytest.mark.parametrize("flavour", ["d1", "d2"])
 @pytest.mark.parametrize(("k1", "k2"), [(20, 6), (5, 1), (3, 2), (500, 90)])
-def test_clusters_are_reranked_as_defined(k1: int, k2: int, flavour: Flavour) -> None:
+def test_clusters_are_reranked_as_defined(
+    k1: int, k2: int, flavour: Flavour, definition: Any, ways: list[Any], make_labelled: Callable[..., LabelledFeatures]
+) -> None:
     random = np.random.default_rng(k1)
     centres = random.normal(size=(6, 12))
-    features = 3 * (centres[random.integers(0, 6, 60)] + 0.6 * random.normal(size=(60, 12)))
-    expected = definition(features[:15], features[15:], k1, k2, 0.3, flavour)
-    result = rerank(features[:15].astype(np.float32), features[15:].astype(np.float32), k1, k2, 0.3, flavour)
-    np.testing.assert_allclose(result, expected, atol=1e-6)
+    features = 3 * (centres[random.integers(0, 6, 60)] + 0.6 * random.normal(size=(60, 12))).astype(np.float32)
+    query, gallery = make_labelled(random, features[:15], (1, 4)), make_labelled(random, features[15:], (0, 4))
+    expected = reranked(query.features, gallery.features, k1, k2, 0.3, flavour)
+    for way in ways:
+        with way():
+            result = rerank(query.features, gallery.features, k1, k2, 0.3, flavour)
+            metrics = evaluate_reranked(query, gallery, Reranking(k1, k2, 0.3, flavour))
+        np.testing.assert_allclose(result, expected, atol=1e-6)
+        definition.check(metrics, definition.results(expected, query, gallery))
+        definition.check(evaluate_distances(result, query, gallery), definition.results(expected, query, gallery))
 
 
-def test_blocks_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = np.random.default_rng(0)
-    signs = SIGNS[random.integers(0, 16, 60)]
-    whole = rerank(signs[:20], signs[20:])
-    monkeypatch.setattr("eval.memory._TILE", (7, 11))
-    np.testing.assert_array_equal(rerank(signs[:20], signs[20:]), whole)
+def test_neighbours_that_are_nearly_tied_are_those_of_float64(
+    definition: Any, ways: list[Any], make_labelled: Callable[..., LabelledFeatures]
+) -> None:
+    """Of the images of a person only one element differs, and that moves cosines by 1e-7: below float32's errors."""
+    random = np.random.default_rng(8)
+    features = random.normal(size=(4, 64))[np.arange(90) % 4]
+    features[np.arange(90), np.arange(90) % 64] += 1e-4 * random.uniform(-1, 1, 90)
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    query, gallery = make_labelled(random, features[:12], (1, 4)), make_labelled(random, features[12:], (1, 4))
+    expected = reranked(query.features, gallery.features, 6, 3, 0.3, "d1")
+    for way in ways:
+        with way():
+            np.testing.assert_allclose(rerank(query.features, gallery.features, 6, 3, 0.3, "d1"), expected, atol=1e-6)
+            metrics = evaluate_reranked(query, gallery, Reranking(6, 3, 0.3, "d1"))
+        definition.check(metrics, definition.results(expected, query, gallery))
+
+
+@pytest.mark.parametrize("flavour", ["d1", "d2"])
+@pytest.mark.parametrize(("k1", "k2"), [(4, 4), (20, 6), (9, 1)])
+def test_copies_of_images_are_ordered_by_index(
+    k1: int, k2: int, flavour: Flavour, definition: Any, ways: list[Any], make_labelled: Callable[..., LabelledFeatures]
+) -> None:
+    """Their distances are sums of the same weights in another order, whose last digits must not decide."""
+    random = np.random.default_rng(10)
+    kinds = random.normal(size=(4, 32))[np.arange(12) % 4] + random.normal(size=(12, 32))
+    features = kinds.astype(np.float32)[random.integers(0, 12, 75)]
+    query, gallery = make_labelled(random, features[:15], (1, 4)), make_labelled(random, features[15:], (1, 4))
+    expected = reranked(query.features, gallery.features, k1, k2, 0.3, flavour).round(10)
+    for way in ways:
+        with way():
+            metrics = evaluate_reranked(query, gallery, Reranking(k1, k2, 0.3, flavour))
+        definition.check(metrics, definition.results(expected, query, gallery))
+
+
+@pytest.mark.parametrize("flavour", ["d1", "d2"])
+@pytest.mark.parametrize("spread", [1e-2, 1e-3])
+def test_a_collapsed_model_is_reranked_as_defined(
+    spread: float, flavour: Flavour, definition: Any, ways: list[Any], make_labelled: Callable[..., LabelledFeatures]
+) -> None:
+    random = np.random.default_rng(9)
+    features = random.normal(size=64) + spread * random.normal(size=(80, 64))
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    query, gallery = make_labelled(random, features[:12], (1, 4)), make_labelled(random, features[12:], (1, 4))
+    expected = definition.results(reranked(query.features, gallery.features, 6, 3, 0.3, flavour), query, gallery)
+    for way in ways:
+        with way():
+            definition.check(evaluate_reranked(query, gallery, Reranking(6, 3, 0.3, flavour)), expected)
 
 
 @pytest.mark.parametrize(("flavour", "key"), [("d2", "torchreid"), ("d1", "own_power1_float32")])
