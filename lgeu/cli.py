@@ -14,6 +14,7 @@ from runtime.errors import CheckFailedError, InputError, MissingDependencyError
 from runtime.manifest import BatchProfile, Flavour, Functions, read_engine_manifest
 
 from .evaluate import evaluate
+from .inspect import inspect
 from .models import open_model
 from .options import DataOption, DeviceOption, PluginOption, SplitOption
 
@@ -141,6 +142,9 @@ def build(
 
     engine = build_engine(model, out, flavour=flavour, plugin=plugin, profile=profile, target=target)
     logger.info("wrote %s", engine)
+
+
+app.command()(inspect)
 
 
 def _adopt(

@@ -20,19 +20,6 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "checkpoint.pt"
-    return untrained_checkpoint(path, backbone="mobilenetv3_small_050", height=64, width=32, strips=2)
-
-
-@pytest.fixture(scope="session")
-def onnx_folder(checkpoint: Path) -> Path:
-    out = checkpoint.parent / "onnx"
-    assert main(["export", str(checkpoint), "--out", str(out)]) == 0
-    return out
-
-
-@pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four people in their own colours under two cameras, in the plain layout."""
     folder = tmp_path_factory.mktemp("data") / "people"
