@@ -48,7 +48,9 @@ class MemoryPlan:
         """Bytes, estimated: the sizes of the encodings depend on the features, and are taken to be large."""
         total = self.queries + self.images
         kept = total * 4 * self.elements + (4 * self.queries * self.images if self.keeps_result else 0)
-        lists = total * 8 * (3 * self.k1 + self.k2)
+        # Twice those asked for and some spare ones, with their cosines; labels, matches and lengths besides.
+        count = max(self.k1, self.k2)
+        lists = total * (8 * (2 * count + 24) + 4 * count + 100)
         tile = 4 * min(self.tile[0], total) * min(max(self.tile), total)
         sets = total * 120 * (self.k1 + 1)
         encodings = total * 24 * (self.k1 + 1) * (1 + self.k2 // 2)

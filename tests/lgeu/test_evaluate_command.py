@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from eval.evaluation import evaluate_files, evaluate_run, read_run
 from eval.expansion import Expansion
@@ -221,6 +223,13 @@ def test_queries_without_any_match_are_refused(refused: Refused, tmp_path: Path)
     assert "none of the 16 queries has a match" in refused(*save(tmp_path / "run", arrays))
 
 
+def test_too_little_memory_is_refused(refused: Refused, files: list[str], tmp_path: Path) -> None:
+    options = ["--rerank", "--memory-limit", "1kB", "--json", tmp_path / "figures.json"]
+    line = refused(*files, *options)
+    assert "re-ranking 16 queries and 31 gallery images of 8 elements needs about" in line
+    assert "the limit is 1,000 bytes" in line
+
+
 def test_damaged_and_missing_files_are_refused(refused: Refused, files: list[str], tmp_path: Path) -> None:
     gallery = Path(files[3])
     whole = gallery.read_bytes()
@@ -317,6 +326,24 @@ def test_a_model_is_compared_with_embeddings_that_were_kept(
     half.save(kept / "query.npz")
     models[1].write_bytes(b"the first thing that would be opened")
     assert "differ in the person of 1 of" in refused(*model)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_refused(refused: Refused, files: list[str]) -> None:
+    line = refused(*files, "--device", "cuda")
+    assert re.search(r"device 'cuda' was asked for, but torch .* finds no GPU; 'auto' evaluates on the CPU", line)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+def test_the_gpu_says_the_same(files: list[str], baseline: list[str], tmp_path: Path) -> None:
+    results = {}
+    for device in ("auto", "cuda"):
+        options = ["--rerank", "--query-expansion", "2", "--device", device, "--json", str(tmp_path / device)]
+        assert main(["evaluate", *files, *baseline, *options]) == 0
+        results[device] = json.loads((tmp_path / device).read_text())
+    for name in FIGURES:
+        assert results["cuda"][name] == pytest.approx(results["auto"][name], abs=1e-5)
 
 
 def test_sizes_of_memory() -> None:
