@@ -1,12 +1,13 @@
 """From embeddings, or from a model and a data set, to figures for people and for programs."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
@@ -16,6 +17,7 @@ from .embedding import embed_images, label
 from .encoding import require_sparse
 from .expansion import Expansion, expand
 from .exported import save_manifest
+from .features import Labelled, LabelledFeatures
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked
 
@@ -39,12 +41,14 @@ class Run:
         gallery: embeddings of the gallery, junk and distractors included.
         source: where they are from, by name, e.g. {"data": "Market-1501", "model": "model.onnx"}.
         expansion: how the features were expanded; None where they are the model's own.
+        to_device: takes features to the GPU that compares them, as a tensor; None for this machine's processor.
     """
 
     query: Embeddings
     gallery: Embeddings
     source: Mapping[str, str]
     expansion: Expansion | None = None
+    to_device: Callable[[NDArray[np.float32]], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,10 +125,11 @@ def evaluate_run(
 
     Raises:
         InputError: as `eval.metrics.evaluate` and `eval.reranking.evaluate_reranked`.
+        DeviceError: the run goes to a GPU, which failed.
     """
     if expansion is not None:
         run = expand_run(run, expansion)
-    evaluation = Evaluation(run, evaluate(run.query, run.gallery))
+    evaluation = Evaluation(run, evaluate(*_compared(run)))
     return evaluation if reranking is None else rerank_evaluation(evaluation, reranking, memory_limit)
 
 
@@ -145,9 +150,19 @@ def expand_run(run: Run, expansion: Expansion) -> Run:
 
 def rerank_evaluation(evaluation: Evaluation, reranking: Reranking, memory_limit: int | None = None) -> Evaluation:
     """Add the figures after re-ranking; arguments and errors as `evaluate_run`."""
-    run = evaluation.run
-    reranked = evaluate_reranked(run.query, run.gallery, reranking, memory_limit)
+    reranked = evaluate_reranked(*_compared(evaluation.run), reranking, memory_limit)
     return replace(evaluation, reranking=reranking, reranked=reranked)
+
+
+def _compared(run: Run) -> tuple[Labelled, Labelled]:
+    """Queries and gallery, their features where they are to be compared."""
+    if run.to_device is None:
+        return run.query, run.gallery
+    query, gallery = (
+        LabelledFeatures(run.to_device(side.features), side.person_ids, side.camera_ids)
+        for side in (run.query, run.gallery)
+    )
+    return query, gallery
 
 
 def evaluate_files(query: Path, gallery: Path, reranking: Reranking | None = None) -> Evaluation:

@@ -22,6 +22,7 @@ from runtime.errors import InputError
 from .features import Labelled, LabelledFeatures, check_labels, check_sizes, open_side, select, unit_side, without_junk
 from .kernels import Side, add_neighbours, gather_unit
 from .neighbours import find_nearest, find_nearest_in_gallery
+from .tensors import are_on_gpu, to_device
 from .threads import Threads
 
 # Rows and columns of the products that are made at a time; 33 MB.
@@ -61,7 +62,8 @@ def expand(query: Labelled, gallery: Labelled, expansion: Expansion) -> tuple[La
     """Augment the gallery, then expand the queries by the augmented gallery; junk is nobody's neighbour.
 
     Neighbours are exact, equal cosines ordered by gallery index. Beside the features this takes one matrix for each
-    side that is expanded, another copy of the gallery while one with junk is augmented, and some 60 MB.
+    side that is expanded, another copy of the gallery while one with junk is augmented, and some 60 MB. Features in
+    CUDA tensors are copied from their GPU, and the expanded ones back to it.
 
     Args:
         query: Q labelled features; their length does not matter.
@@ -74,8 +76,9 @@ def expand(query: Labelled, gallery: Labelled, expansion: Expansion) -> tuple[La
 
     Raises:
         InputError: either is empty, has unknown persons or cameras (nothing could be evaluated) or a NaN or infinite
-            feature, or the features differ in size.
+            feature, or the features differ in size or are on different devices.
     """
+    on_gpu = are_on_gpu(query.features, gallery.features)
     kept = without_junk(gallery)
     check_labels("query", query)
     check_labels("gallery", select(gallery, kept))
@@ -89,6 +92,8 @@ def expand(query: Labelled, gallery: Labelled, expansion: Expansion) -> tuple[La
             right = open_side("gallery", features[1], threads, kept)
         if expansion.query_neighbours > 0:
             features[0] = _expand(left, right, expansion.query_neighbours, expansion.alpha, threads)
+    if on_gpu:
+        features = [to_device(each, query.features) if isinstance(each, np.ndarray) else each for each in features]
     return (
         LabelledFeatures(features[0], query.person_ids, query.camera_ids),
         LabelledFeatures(features[1], gallery.person_ids, gallery.camera_ids),

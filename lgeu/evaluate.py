@@ -2,18 +2,20 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runtime.embedder import Embedder
+from runtime.embedder import Device, Embedder
 from runtime.errors import InputError
 from runtime.files import check_folder, check_target, write_json
 
+from .gpu import features_to_gpu, open_gpu
 from .models import open_model
-from .options import DeviceOption, PluginOption, SplitOption
+from .options import PluginOption, SplitOption
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -107,7 +109,12 @@ def evaluate(
             "--embeddings", metavar="DIR", help="Keep query.npz and gallery.npz here; `lgeu parity` takes DIR."
         ),
     ] = None,
-    device: DeviceOption = "auto",
+    device: Annotated[
+        Device,
+        typer.Option(
+            "--device", help="auto: the GPU runs the model where it can, the CPU compares; cuda: the GPU both."
+        ),
+    ] = "auto",
     plugin: PluginOption = None,
 ) -> None:
     """CMC, mAP and mINP of embeddings, or of a model on a data set."""
@@ -115,6 +122,8 @@ def evaluate(
     reranking = _reranking(rerank, limit, {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour})
     expansion = _expansion(query_expansion, augmentation, alpha)
     _check_outputs((json, per_query), embeddings, (query, gallery, compare_query, compare_gallery, model))
+    if device == "cuda":
+        open_gpu()
     if query and gallery and not (model or data or split_by or embeddings or plugin):
         baseline = _baseline(compare_query, compare_gallery)
         run = _read(query, gallery)
@@ -124,6 +133,9 @@ def evaluate(
         run = _embed(opened, str(model), _open_dataset(data, split_by), baseline, embeddings)
     else:
         raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
+    if device == "cuda":
+        run = replace(run, to_device=features_to_gpu)
+        baseline = baseline and replace(baseline, to_device=features_to_gpu)
     _evaluate(run, baseline, reranking, limit, expansion, json, per_query)
 
 

@@ -10,10 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import tensor_neighbours, tensor_ranking, tensor_reranking, tensors
+from eval.evaluation import Run, evaluate_run
+from eval.expansion import Expansion, expand
 from eval.features import LabelledFeatures, check_sizes, select, without_junk
 from eval.kernels import Ranking
 from eval.metrics import evaluate, match_labels, summarise
 from eval.reranking import Reranking, evaluate_reranked, rerank
+from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -251,6 +254,19 @@ def test_sums_do_not_depend_on_what_they_are_made_with() -> None:
     assert together[:1] == tensors.pair_cosines(side, side, pairs[:1], pairs[3:4])
 
 
+def test_a_run_is_compared_where_its_features_are_taken(search: Search) -> None:
+    taken = []
+
+    def to_tensor(features: NDArray[np.float32]) -> Any:
+        taken.append(features)
+        return torch.from_numpy(features)
+
+    sides = [Embeddings(s.features, s.person_ids, s.camera_ids, np.full(len(s.features), "")) for s in search]
+    here, there = Run(*sides, {}), Run(*sides, {}, to_device=to_tensor)
+    assert evaluate_run(there, Reranking()).to_json() == evaluate_run(here, Reranking()).to_json()
+    assert [len(features) for features in taken] == [25, 70, 25, 70]
+
+
 @gpu
 @needs_gpu
 class TestOnTheGpu:
@@ -270,6 +286,12 @@ class TestOnTheGpu:
     def test_evaluate_reranked(self, search: Search) -> None:
         there = evaluate_reranked(*search.to("cuda"), Reranking())
         assert there.mAP == pytest.approx(evaluate_reranked(*search, Reranking()).mAP, abs=1e-5)
+
+    def test_expanded_features_go_back(self, search: Search) -> None:
+        there = expand(*search.to("cuda"), Expansion(2, 1))
+        for side, expected in zip(there, expand(*search, Expansion(2, 1)), strict=True):
+            assert side.features.is_cuda
+            np.testing.assert_allclose(side.features.cpu().numpy(), expected.features, atol=1e-6)
 
     def test_two_devices(self, search: Search) -> None:
         with pytest.raises(InputError, match="on cuda:0 and gallery features on cpu"):
