@@ -125,6 +125,15 @@ def is_tensor(features: Any) -> bool:
     return "torch" in sys.modules and isinstance(features, sys.modules["torch"].Tensor)
 
 
+def as_array(values: Any) -> NDArray[Any]:
+    """A tensor on any device as an array, of float32 where it was shorter; anything else as it is."""
+    if not is_tensor(values):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    array: NDArray[Any] = (values if values.element_size() > 2 else values.float()).numpy()
+    return array
+
+
 def open_side(what: str, features: Any, threads: Threads, rows: NDArray[np.int64] | None = None) -> Side:
     """Check features and measure their lengths.
 

@@ -6,13 +6,14 @@ distances are ordered by gallery index, so that two runs agree.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
 
-from .features import Labelled, Labels, check_labels, check_sizes, open_side, select, without_junk
+from .features import Labelled, Labels, as_array, check_labels, check_sizes, open_side, select, without_junk
 from .kernels import Ranking
 from .matches import Matches, find_matches
 from .ranking import rank_distances, rank_features
@@ -91,7 +92,7 @@ def evaluate(query: Labelled, gallery: Labelled) -> Metrics:
     """Search the gallery with every query, by cosine distance.
 
     The distances are made tile by tile and never kept: some 60 MB beside the features. Features in CUDA tensors are
-    compared on their GPU, which takes a copy of them there and about 700 MB.
+    compared on their GPU, which takes a copy of them there and an estimated 700 MB.
 
     Args:
         query: Q labelled features, e.g. `Embeddings`; their length does not matter. One of length zero has distance 1
@@ -126,17 +127,19 @@ def _search_tensors(query: Labelled, gallery: Labelled, kept: NDArray[np.int64])
         return matches, rank_tensors(left, right, matches)
 
 
-def evaluate_distances(distances: NDArray[np.floating], query: Labels, gallery: Labels) -> Metrics:
+def evaluate_distances(distances: Any, query: Labels, gallery: Labels) -> Metrics:
     """The same from given distances.
 
     Args:
-        distances: (Q, G), smaller is nearer; equal ones are ordered by gallery index.
+        distances: (Q, G) array or tensor, smaller is nearer; equal ones are ordered by gallery index. A tensor on a GPU
+            is copied from there.
         query: of the Q rows.
         gallery: of the G columns; junk among them is left out.
 
     Raises:
         InputError: the shape does not fit, a distance is NaN or infinite, or as for `evaluate`.
     """
+    distances = as_array(distances)
     expected = len(query.person_ids), len(gallery.person_ids)
     if distances.shape != expected:
         raise InputError(f"distances have shape {distances.shape}; expected {expected}, queries by gallery images")

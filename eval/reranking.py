@@ -92,7 +92,7 @@ def rerank(
 
     Args:
         query_features: (Q, D) array or tensor of any float type; their length does not matter. CUDA tensors are worked
-            on where they are, but for the sets of neighbours: that takes a copy of them there and about 700 MB.
+            on where they are, but for the sets of neighbours: that takes a copy of them there and an estimated 700 MB.
         gallery_features: (G, D), without junk: junk left in changes the neighbours.
         k1: see `Reranking`; more than there are images means all of them.
         k2: likewise.

@@ -1,7 +1,7 @@
 """k-reciprocal re-ranking on the device that the features are on: products there, sets of neighbours on the CPU.
 
 All images are kept at unit length on the device, a copy of the features. Beside that and the encodings (some 20 bytes
-for each of their weights) it takes about 700 MB for blocks.
+for each of their weights) it takes an estimated 700 MB for blocks.
 """
 
 from dataclasses import dataclass

@@ -14,7 +14,7 @@ from eval.evaluation import Run, evaluate_run
 from eval.expansion import Expansion, expand
 from eval.features import LabelledFeatures, check_sizes, select, without_junk
 from eval.kernels import Ranking
-from eval.metrics import evaluate, match_labels, summarise
+from eval.metrics import evaluate, evaluate_distances, match_labels, summarise
 from eval.reranking import Reranking, evaluate_reranked, rerank
 from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
@@ -172,6 +172,15 @@ def test_any_float_type_is_taken(device: str, kind: str) -> None:
     sides = [tensors_of(side, device) for side in search]
     there = Search(*(replace(side, features=side.features.to(getattr(torch, kind))) for side in sides))
     assert_same_results(rank(there), search, evaluate(*search))
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32", "float64"])
+def test_distances_in_a_tensor_are_evaluated(search: Search, device: str, kind: str) -> None:
+    shape = len(search.query.person_ids), len(search.gallery.person_ids)
+    # Small whole numbers are exact in every type.
+    distances = np.random.default_rng(0).integers(0, 9, shape).astype(np.float64)
+    metrics = evaluate_distances(torch.from_numpy(distances).to(device, getattr(torch, kind)), *search)
+    np.testing.assert_array_equal(metrics.cmc, evaluate_distances(distances, *search).cmc)
 
 
 @pytest.mark.parametrize(
