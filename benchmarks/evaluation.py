@@ -7,8 +7,9 @@
 The toolboxes are checkouts of their repositories that whoever measures makes, with the Cython evaluators compiled
 (`python setup.py build_ext --inplace` in `rank_cylib`); those not given are left out. Every run of every contender is a
 process of its own, and the contenders take turns, so that a machine whose speed drifts treats them alike: look at
-ratios. Linux only, for how memory is measured. FILE.npz holds float `qf` and `gf` and integer `q_pids`, `q_cams`,
-`g_pids` and `g_cams`; without it features are made up.
+ratios. FILE.json is written again after the metrics, after re-ranking and after each size of `--growth`, so that an
+interrupt leaves what was done by then. Linux only, for how memory is measured. FILE.npz holds float `qf` and `gf` and
+integer `q_pids`, `q_cams`, `g_pids` and `g_cams`; without it features are made up.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -34,7 +35,7 @@ from evaluation_report import Run, growth, summarise
 from eval.machine import describe_machine, installed_versions
 from runtime.console import configure_logging, run_command
 from runtime.errors import InputError
-from runtime.files import require_file, sha256, write_json
+from runtime.files import check_target, require_file, sha256, write_json
 
 # What is used of each peer.
 PEERS = {
@@ -46,7 +47,7 @@ PEERS = {
     "fast-reid": ("fastreid/evaluation/rank_cylib/rank_cy.pyx", "fastreid/evaluation/rerank.py"),
     "transreid": ("utils/metrics.py", "utils/reranking.py"),
 }
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 GROWING = ("product", "metrics", "pairs-product", "rerank-metrics")
 
 log = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Runner:
 def main() -> None:
     """Measure one contender, or start the processes that do and write what they found."""
     arguments = parse()
+    check_target(arguments.out)
     folders = {name: path.resolve() for name in PEERS if (path := getattr(arguments, name.replace("-", "_")))}
     if arguments.contender:
         run = measure(
@@ -124,7 +126,9 @@ def main() -> None:
         kept = arguments.keep or Path(temporary)
         kept.mkdir(parents=True, exist_ok=True)
         runner = Runner(features, folders, Path(temporary), kept, arguments.queries)
-        write_json(arguments.out, circumstances(arguments, features, folders) | results(arguments, runner))
+        report = circumstances(arguments, features, folders)
+        for so_far in results(arguments, runner):
+            write_json(arguments.out, report | so_far)
 
 
 def parse() -> argparse.Namespace:
@@ -175,12 +179,21 @@ def hashes(peer: str, folder: Path) -> dict[str, str]:
     return {name: sha256(require_file(folder / name, f"{peer}'s file")) for name in PEERS[peer]}
 
 
-def results(arguments: argparse.Namespace, runner: Runner) -> dict[str, Any]:
-    """The measurements, metrics before re-ranking."""
-    if arguments.growth:
-        contenders = [(contender_named(name), arguments.rounds) for name in GROWING]
-        queries = len(load(runner.features).subset(arguments.queries, None).query)
-        return {"growth": growth({size: runner.take_turns(contenders, size) for size in arguments.growth}, queries)}
+def results(arguments: argparse.Namespace, runner: Runner) -> Iterator[dict[str, Any]]:
+    """The measurements so far: after the metrics and after re-ranking, or after each size of the gallery."""
+    return _growth(arguments, runner) if arguments.growth else _comparison(arguments, runner)
+
+
+def _growth(arguments: argparse.Namespace, runner: Runner) -> Iterator[dict[str, Any]]:
+    contenders = [(contender_named(name), arguments.rounds) for name in GROWING]
+    queries = len(load(runner.features).subset(arguments.queries, None).query)
+    runs: dict[int, dict[str, list[Run]]] = {}
+    for size in arguments.growth:
+        runs[size] = runner.take_turns(contenders, size)
+        yield {"growth": growth(runs, queries)}
+
+
+def _comparison(arguments: argparse.Namespace, runner: Runner) -> Iterator[dict[str, Any]]:
     rounds = {
         contender.name: (arguments.slow_rounds if contender.peer else arguments.rerank_rounds)
         if contender.reranks
@@ -197,7 +210,7 @@ def results(arguments: argparse.Namespace, runner: Runner) -> dict[str, Any]:
     for reranks in (False, True):
         turn = [(contender, rounds[contender.name]) for contender in chosen if contender.reranks is reranks]
         runs |= runner.take_turns(turn)
-    return summarise(runs, runner.kept)
+        yield summarise(runs, runner.kept)
 
 
 def _last_part(argument: str) -> str:

@@ -3,15 +3,14 @@
     PYTHONPATH=. python benchmarks/evaluation_cuda.py --size market --out FILE.json
     PYTHONPATH=. python benchmarks/evaluation_cuda.py --size msmt17 --only rerank --out FILE.json
 
-Run from the project's root (PYTHONPATH is not needed where the project is installed). It needs torch with a GPU, SciPy,
-numba, threadpoolctl and tqdm, and nothing from the network. Compiled loops of numba are imported on the way to the GPU,
-too: where it is missing, `pip download numba llvmlite` elsewhere and install the two wheels (4 MB and 60 MB for
-CPython 3.12 on x86-64).
+Run from the project's root (PYTHONPATH is not needed where the project is installed). It needs torch with a GPU and
+`lgeu-reid[eval]`.
 
 FILE.json is written after every piece, and pieces that are in it already are kept as they are: what was cut off goes on
-where it stopped. Both sides start from float32 features that are where they are worked on (the time of the copy to the
-GPU is beside them), after a warm-up; GPU times are by the wall clock, waited for. Memory is what torch had allocated at
-most on the GPU, the features among it. Without --features they are made up, the same every time.
+where it stopped, with the same features, machine and versions only. Both sides start from float32 features that are
+where they are worked on (the time of the copy to the GPU is beside them), after a warm-up; GPU times are by the wall
+clock, waited for. Memory is what torch had allocated at most on the GPU, the features among it. Without --features they
+are made up, the same every time.
 """
 
 import argparse
@@ -32,12 +31,15 @@ from evaluation_features import SIZES, Problem, Size, describe, generate, load
 from runtime.console import configure_logging, run_command
 from runtime.dependencies import require
 from runtime.errors import DeviceError, InputError
-from runtime.files import write_json
+from runtime.files import check_target, write_json
 
 PIECES = ("metrics", "rerank-metrics", "rerank")
 
 # What is said to differ: elements of re-ranked matrices, and average precisions.
 DISTANCE, PRECISION = 1e-5, 1e-9
+
+# Pieces in one file are of the same of these.
+_SAME = ("features", "gpu", "gpu_mb", "cuda", "machine", "versions")
 
 _WARM_UP = Size(40, 100, 800, 4, distractors=80, junk=40)
 _ROWS = 256
@@ -49,13 +51,14 @@ log = logging.getLogger(__name__)
 def main() -> None:
     """Measure piece by piece, and write after each."""
     arguments = parse()
+    check_target(arguments.out)
     require("numba", purpose="evaluation, on a GPU, too,", install="pip install 'lgeu-reid[eval]'")
     torch = require("torch", purpose="evaluation on a GPU", install="pip install torch")
     if not torch.cuda.is_available():
         raise DeviceError(f"torch {torch.__version__} finds no GPU; this measures one beside the CPU")
     problem = load(arguments.features) if arguments.features else generate(SIZES[arguments.size])
     report = circumstances(torch, arguments, problem)
-    report["pieces"] = done_before(arguments.out, report["features"])
+    report["pieces"] = done_before(arguments.out, report)
     wanted = [piece for piece in arguments.only if piece not in report["pieces"]]
     if wanted:
         log.info("warming up")
@@ -105,14 +108,25 @@ def circumstances(torch: Any, arguments: argparse.Namespace, problem: Problem) -
     }
 
 
-def done_before(path: Path, features: dict[str, Any]) -> dict[str, Any]:
-    """The pieces of an earlier run with the same features."""
+def done_before(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """The pieces of an earlier run under the same circumstances.
+
+    Raises:
+        InputError: the file holds something else, or pieces of other features, another machine or other versions.
+    """
     if not path.exists():
         return {}
-    earlier = json.loads(path.read_text())
-    if earlier["features"] != features:
-        raise InputError(f"{path} is about other features; name another file")
-    pieces: dict[str, Any] = earlier["pieces"]
+    try:
+        earlier = json.loads(path.read_text())
+        pieces: dict[str, Any] = earlier["pieces"]
+        others = [name for name in _SAME if earlier[name] != report[name]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no pieces that this wrote ({error!r}); name another file") from error
+    if others:
+        raise InputError(
+            f"{path} holds pieces measured with other {', '.join(others)}, which do not go with what is measured now; "
+            "name another file"
+        )
     return pieces
 
 

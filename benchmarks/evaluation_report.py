@@ -45,7 +45,7 @@ def ratio(ours: Sequence[Run], other: Sequence[Run]) -> dict[str, Any]:
 
 
 def growth(runs: Mapping[int, Mapping[str, Sequence[Run]]], queries: int) -> dict[str, Any]:
-    """Time and memory of each contender at several gallery sizes, and the power of the size that they follow.
+    """Time and memory of each contender at gallery sizes, and, of two and more, the power of the size that they follow.
 
     Args:
         runs: by gallery size, then by contender.
@@ -57,12 +57,14 @@ def growth(runs: Mapping[int, Mapping[str, Sequence[Run]]], queries: int) -> dic
     for name in runs[sizes[0]]:
         each = [contender_summary(runs[size][name]) for size in sizes]
         seconds = [one["median_seconds"] for one in each]
-        result[name] = {
-            "gallery": dict(zip(map(str, sizes), each, strict=True)),
-            "seconds_power_of_gallery": exponent(sizes, seconds),
-            "seconds_power_of_images": exponent(images, seconds),
-            "memory_power_of_gallery": exponent(sizes, [max(one["peak_mb"], 1.0) for one in each]),
-        }
+        result[name] = {"gallery": dict(zip(map(str, sizes), each, strict=True))}
+        # One size has no power.
+        if len(sizes) > 1:
+            result[name] |= {
+                "seconds_power_of_gallery": exponent(sizes, seconds),
+                "seconds_power_of_images": exponent(images, seconds),
+                "memory_power_of_gallery": exponent(sizes, [max(one["peak_mb"], 1.0) for one in each]),
+            }
     return result
 
 
