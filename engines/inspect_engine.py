@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from runtime.device import open_device
 from runtime.engine_match import check_architecture, check_engine_file, check_version, find_plugin
 from runtime.errors import InputError, LgeuError, ManifestError
-from runtime.files import FileIdentity, identify
+from runtime.files import FileIdentity, identify, require_file
 from runtime.manifest import EngineManifest, Manifest, manifest_path, read_engine_manifest
-from runtime.tensorrt_library import default_plugin, load_tensorrt
+from runtime.tensorrt_library import TensorRTLibrary, default_plugin, load_tensorrt
 
 from .layers import PLUGIN_LAYER, Layer, Tensor, layers_path, load_layers
 from .plan import (
@@ -80,8 +80,11 @@ def inspect_engine(path: Path, plugin: Path | None = None) -> EngineReport:
         plugin: the StripGate library it was built with; None looks where `runtime.embedder.Embedder.open` does.
 
     Raises:
-        InputError: the file is missing, or has neither a manifest beside it nor a plan's beginning.
+        InputError: the file is missing, or has neither a manifest beside it nor a plan's beginning; or the plugin named
+            is missing.
     """
+    if plugin is not None:
+        require_file(plugin, "plugin library")
     file = identify(path, "engine")
     unknown: dict[str, str] = {}
     problems: list[str] = []
@@ -163,10 +166,15 @@ def _open(path: Path, built: EngineManifest, plugin: Path | None) -> Plan:
     device = open_device()
     try:
         check_architecture(path, built, device.architecture)
-        with open_plan(path, library, find_plugin(path, built, plugin, default_plugin)) as engine:
-            return read_plan(engine, library.trt)
+        return _read(path, library, find_plugin(path, built, plugin, default_plugin))
     finally:
         device.close()
+
+
+def _read(path: Path, library: TensorRTLibrary, plugin: Path | None) -> Plan:
+    # A function of its own, so that nothing holds the engine any more when the GPU's context is closed.
+    with open_plan(path, library, plugin) as engine:
+        return read_plan(engine, library.trt)
 
 
 def _layers(plan: Plan, network: tuple[Layer, ...] | None, unknown: dict[str, str]) -> tuple[EngineLayer, ...] | None:

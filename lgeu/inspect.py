@@ -25,7 +25,10 @@ def inspect(
     ] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """What a file is: manifest, inputs and outputs, layers and their types, StripGate's place, size, hashes."""
+    """What a file is: manifest, inputs and outputs, layers and their types, StripGate's place, size, hashes.
+
+    Ends with status 0 whatever it lists under problems and under not known here.
+    """
     if plugin is not None and file.suffix != ".engine":
         raise InputError("--plugin is for opening an engine; leave it out")
     if json is not None:

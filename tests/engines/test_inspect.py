@@ -2,8 +2,10 @@
 
 import json
 import re
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,11 @@ from engines.graph import load_model, save_model, set_functions
 from engines.inspect_engine import EngineReport, inspect_engine
 from engines.inspect_onnx import OnnxReport, OnnxTensor, inspect_onnx
 from engines.layers import layers_path, load_layers
-from engines.plan import EngineLayer, parse_inspector
+from engines.plan import EngineLayer, Plan, parse_inspector
 from runtime.errors import InputError
 from runtime.files import sha256
 from runtime.manifest import METADATA_KEY, BatchProfile, Flavour, manifest_path, read_engine_manifest
+from runtime.tensorrt_library import load_tensorrt
 
 PROFILE = BatchProfile(1, 8, 16)
 PLAN = "inputs, outputs, profiles and layers of the engine"
@@ -242,6 +245,36 @@ def test_reasons_why_an_engine_is_not_opened(engine: Path) -> None:
         report = inspect_engine(engine)
         assert re.search(message, report.unknown[PLAN])
         assert report.problems == ()
+
+
+def test_a_plugin_that_is_not_there_is_the_users_mistake(engine: Path, tmp_path: Path) -> None:
+    for plugin, message in ((tmp_path / "typo.so", "typo.so does not exist"), (tmp_path, "is a folder")):
+        with pytest.raises(InputError, match=f"plugin library .*{message}"):
+            inspect_engine(engine, plugin)
+
+
+def test_the_engine_is_gone_when_its_gpu_is_closed(
+    engine: Path, plugin_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What needs a GPU is stood in for: with one, the other order is a crash at the process's end or none at all."""
+
+    class Engine:
+        pass
+
+    ended: list[str] = []
+
+    def deserialize(content: bytes) -> Engine:
+        opened = Engine()
+        weakref.finalize(opened, ended.append, "engine")
+        return opened
+
+    device = SimpleNamespace(architecture="SM75", close=lambda: ended.append("device"))
+    runtime = SimpleNamespace(deserialize_cuda_engine=deserialize)
+    monkeypatch.setattr("engines.inspect_engine.open_device", lambda: device)
+    monkeypatch.setattr(load_tensorrt("tensorrt-rtx").trt, "Runtime", lambda logger: runtime)
+    monkeypatch.setattr("engines.inspect_engine.read_plan", lambda engine, trt: Plan((), (), (), '{"Layers": []}'))
+    assert inspect_engine(engine, plugin_library).layers == ()
+    assert ended == ["engine", "device"]
 
 
 def test_files_that_do_not_belong_together(engine: Path, plugin_library: Path) -> None:

@@ -104,6 +104,7 @@ def test_refusals_are_one_line(
         ([engine, "--json", manifest_path(engine)], "is read by this very command"),
         ([model, "--json", tmp_path], "it is a folder"),
         ([model, "--plugin", text], "leave it out"),
+        ([engine, "--plugin", tmp_path / "typo.so"], "typo.so does not exist"),
     ):
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
         capfd.readouterr()
