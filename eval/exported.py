@@ -16,7 +16,7 @@ from runtime.manifest import Manifest
 
 from .layouts import Image
 
-_MANIFEST = "manifest.json"
+MANIFEST_NAME = "manifest.json"
 _TENSOR = "embeddings"
 
 # trtexec prints what C++ does, which JSON has no number for.
@@ -31,7 +31,7 @@ def is_exported(path: Path) -> bool:
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of the model whose embeddings are, or will be, in `folder`."""
-    write_text(folder / _MANIFEST, manifest.to_json() + "\n")
+    write_text(folder / MANIFEST_NAME, manifest.to_json() + "\n")
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -40,7 +40,7 @@ def read_manifest(path: Path) -> Manifest | None:
     Raises:
         ManifestError: it is not valid.
     """
-    file = path / _MANIFEST
+    file = path / MANIFEST_NAME
     return (
         Manifest.from_json(require_file(file, "manifest").read_text(errors="replace"), str(file))
         if file.exists()
@@ -65,7 +65,7 @@ def read_exported(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
     path = Path(path)
     if (path / "query.npz").exists():
         return _by_name(path, images)
-    files = [file for file in sorted(path.glob("*.json")) if file.name != _MANIFEST] if path.is_dir() else [path]
+    files = [file for file in sorted(path.glob("*.json")) if file.name != MANIFEST_NAME] if path.is_dir() else [path]
     if not files:
         raise InputError(
             f"{path} holds neither query.npz and gallery.npz of `lgeu evaluate --embeddings` nor a .json of trtexec's "

@@ -171,8 +171,10 @@ def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Se
     for path in outputs:
         check_target(path)
     if folder is not None:
+        from eval.exported import MANIFEST_NAME
+
         check_folder(folder)
-        outputs += [folder / "query.npz", folder / "gallery.npz"]
+        outputs += [folder / name for name in ("query.npz", "gallery.npz", MANIFEST_NAME)]
     taken = {path.resolve() for path in inputs if path is not None}
     for path in outputs:
         if path.resolve() in taken:
