@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError
 
-from .features import Labelled, LabelledFeatures, check_labels, check_sizes, open_side, select, unit_side, without_junk
+from .features import (
+    Labelled,
+    LabelledFeatures,
+    check_labels,
+    check_rows,
+    check_sizes,
+    open_side,
+    select,
+    unit_side,
+    without_junk,
+)
 from .kernels import Side, add_neighbours, gather_unit
 from .neighbours import find_nearest, find_nearest_in_gallery
 from .tensors import are_on_gpu, to_device
@@ -79,6 +89,8 @@ def expand(query: Labelled, gallery: Labelled, expansion: Expansion) -> tuple[La
             feature, or the features differ in size or are on different devices.
     """
     on_gpu = are_on_gpu(query.features, gallery.features)
+    check_rows("query", query)
+    check_rows("gallery", gallery)
     kept = without_junk(gallery)
     check_labels("query", query)
     check_labels("gallery", select(gallery, kept))

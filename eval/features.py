@@ -82,12 +82,19 @@ class PlainLabels:
     """Labels without features.
 
     Attributes:
-        person_ids: (N,) int64.
-        camera_ids: (N,) int64.
+        person_ids: (N,) of any integer type, kept as int64; -1 junk, 0 distractor.
+        camera_ids: (N,) likewise.
+
+    Raises:
+        InputError: the ids are not integers, or not as many of each.
     """
 
     person_ids: NDArray[np.int64]
     camera_ids: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        for name in ("person_ids", "camera_ids"):
+            object.__setattr__(self, name, _as_ids(name, getattr(self, name), len(self.person_ids)))
 
 
 def without_junk(labels: Labels) -> NDArray[np.int64]:
@@ -100,6 +107,19 @@ def select(labels: Labels, rows: NDArray[np.int64]) -> PlainLabels:
     return PlainLabels(labels.person_ids[rows], labels.camera_ids[rows])
 
 
+def check_rows(what: str, images: Labelled) -> None:
+    """Refuse labels of more or fewer images than there are features.
+
+    Raises:
+        InputError: says how many of each.
+    """
+    rows = len(images.features), len(images.person_ids), len(images.camera_ids)
+    if len(set(rows)) > 1:
+        raise InputError(
+            f"{what}: {rows[0]} features, {rows[1]} person ids and {rows[2]} camera ids; expected as many of each"
+        )
+
+
 def check_labels(what: str, labels: Labels) -> None:
     """Refuse unknown persons and cameras, and no images at all.
 
@@ -107,7 +127,7 @@ def check_labels(what: str, labels: Labels) -> None:
         InputError: says how many and which is the first.
     """
     if len(labels.person_ids) == 0:
-        raise InputError(f"{what} is empty (after junk is left out); expected at least one image")
+        raise InputError(f"{what} is empty, junk left out; expected at least one image")
     for kind, ids, unknown in (
         ("person", labels.person_ids, UNKNOWN_PERSON),
         ("camera", labels.camera_ids, UNKNOWN_CAMERA),

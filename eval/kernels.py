@@ -3,8 +3,8 @@
 Each kernel works on the rows from `start` to `stop` and lets go of the interpreter, so that threads share the rows.
 They stand in one file because Numba's cache notices changes in the kernel's own file only.
 
-Distances that are nearer to each other than the rounding error of a float32 product are decided in float64 from the
-features themselves: equal images stay equal, and the block an image falls into changes nothing.
+Where an order is decided, distances that are nearer to each other than the rounding error to expect of a float32
+product are computed in float64 from the features themselves: equal images stay equal.
 """
 
 import logging
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
-# What lets sums and extremes run in vector registers. Not "ninf": infinity marks the images that are left out.
-_VECTORISED = {"reassoc", "contract", "nsz", "nnan"}
+# What lets sums run in vector registers. NaN and infinity keep their meaning: they are looked for, and mark images.
+_VECTORISED = {"reassoc", "contract", "nsz"}
 
 # Values looked at together before any is looked at alone.
 _CHUNK = 64
@@ -30,6 +30,9 @@ _COLUMN_CHUNK = 16
 _UNIT_ROUNDING = 2.0**-23
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
+
+# In a row that is worked on as a whole.
+MOST_IMAGES = 2**24
 
 
 def _compiled(kernel: Kernel) -> Kernel:
@@ -492,7 +495,7 @@ def _around(row: NDArray[Any], distance: float, margin: float) -> tuple[Any, Any
 @_compiled
 def _count(row: NDArray[np.float32], low: float, high: float) -> tuple[int, int]:
     """How many values are below `low`, and how many from there up to `high`."""
-    # Sums of floats run in vector registers, sums of comparisons do not.
+    # Sums of floats run in vector registers, sums of comparisons do not; up to `MOST_IMAGES` they are exact.
     below, reached = np.float32(0), np.float32(0)
     for place in range(row.shape[0]):
         below += _ONE if row[place] < low else _ZERO

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import InputError
 
-from .features import Labelled, Labels, as_array, check_labels, check_sizes, open_side, select, without_junk
+from .features import Labelled, Labels, as_array, check_labels, check_rows, check_sizes, open_side, select, without_junk
 from .kernels import Ranking
 from .matches import Matches, find_matches
 from .ranking import rank_distances, rank_features
@@ -104,6 +104,8 @@ def evaluate(query: Labelled, gallery: Labelled) -> Metrics:
             size or are on different devices, or no query has a match.
         DeviceError: the GPU failed, e.g. for want of memory.
     """
+    check_rows("query", query)
+    check_rows("gallery", gallery)
     kept = without_junk(gallery)
     search = _search_tensors if are_on_gpu(query.features, gallery.features) else _search_arrays
     matches, ranking = search(query, gallery, kept)

@@ -7,7 +7,7 @@ from runtime.errors import InputError
 from runtime.progress import progress
 
 from .features import product_bound, product_margin
-from .kernels import Ranking, Search, Side, pair_cosines, rank_given, rank_tile
+from .kernels import MOST_IMAGES, Ranking, Search, Side, pair_cosines, rank_given, rank_tile
 from .matches import Matches
 from .threads import Threads
 from .tiles import compare_tiles
@@ -76,9 +76,11 @@ def rank_distances(
         threads: to rank with.
 
     Raises:
-        InputError: a distance is NaN or infinite.
+        InputError: a distance is NaN or infinite, or there are too many.
     """
     queries = len(distances)
+    if len(kept) > MOST_IMAGES:
+        raise InputError(f"distances from {len(kept):,} gallery images; expected at most {MOST_IMAGES:,}")
     of_matches = distances[matches.queries, kept[matches.wanted.positions]].astype(np.float64)
     zeros = np.zeros(queries)
     search = Search(_NOBODY, _NOBODY, matches.wanted, matches.left_out, of_matches, False, zeros, zeros)

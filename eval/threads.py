@@ -1,47 +1,74 @@
 """Work on all cores: a thread for each, and matrix products inside of them on one."""
 
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 from itertools import pairwise
+from threading import RLock
 from types import TracebackType
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
+from runtime.errors import InputError
+
 # For fewer pairs of images than this, starting threads takes longer than the work.
 _LEAST_PAIRS = 500_000
 
 
+# An evaluation takes all threads; another one in the same process waits for it.
+_ONE_AT_A_TIME = RLock()
+
+
 class Threads:
-    """Runs work over ranges of rows, one range a core; a context manager.
+    """Runs work over ranges of rows, one range a thread; a context manager.
+
+    There are as many threads as NumPy's matrix products would have (`OMP_NUM_THREADS` or `OPENBLAS_NUM_THREADS` limits
+    both). The products stay in the thread that asks for them meanwhile: the library's own threads wait for more work by
+    spinning, and would take the cores from everything that comes after a product.
 
     Args:
         pairs: how many pairs of images are to be compared; a single thread does few of them.
-
-    NumPy's matrix products stay in the thread that asks for them meanwhile: the library's own threads wait for more
-    work by spinning, and would take the cores from everything that comes after a product.
     """
 
     def __init__(self, pairs: int) -> None:
-        self._count = _cores() if pairs >= _LEAST_PAIRS else 1
-        self._pool = ThreadPoolExecutor(self._count) if self._count > 1 else None
-        self._limit = _matrix_libraries().limit(limits=1, user_api="blas")
+        self._pairs = pairs
+        self._count = 1
+        self._resources = ExitStack()
+        self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> "Threads":
-        self._limit.__enter__()
+        with ExitStack() as resources:
+            resources.enter_context(_ONE_AT_A_TIME)
+            self._count = _cores() if self._pairs >= _LEAST_PAIRS else 1
+            resources.enter_context(_matrix_libraries().limit(limits=1))
+            if self._count > 1:
+                self._pool = ThreadPoolExecutor(self._count)
+                resources.callback(self._pool.shutdown, cancel_futures=True)
+            self._resources = resources.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._limit.__exit__(kind, error, traceback)
+        self._resources.close()
 
     def run(self, work: Callable[..., None], rows: int, *arguments: Any) -> None:
-        """Call `work(*arguments, start, stop)` so that the ranges cover `rows`."""
+        """Call `work(*arguments, start, stop)` so that the ranges cover `rows`.
+
+        Raises:
+            InputError: what was compiled could not be kept.
+        """
+        try:
+            self._run(work, rows, arguments)
+        except OSError as error:  # the only files there are here
+            raise InputError(
+                f"compiled code could not be kept ({error}); free space there, or name another folder with "
+                "NUMBA_CACHE_DIR"
+            ) from error
+
+    def _run(self, work: Callable[..., None], rows: int, arguments: tuple[Any, ...]) -> None:
         if self._pool is None:
             work(*arguments, 0, rows)
             return
@@ -52,10 +79,10 @@ class Threads:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max((library.num_threads for library in _matrix_libraries().lib_controllers), default=1)
 
 
 @cache
 def _matrix_libraries() -> ThreadpoolController:
     # Looking for them takes as long as a small evaluation; NumPy's is loaded with NumPy, and does not change.
-    return ThreadpoolController()
+    return ThreadpoolController().select(user_api="blas")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from runtime.embedder import Device, Embedder
+from runtime.embedder import Embedder
 from runtime.errors import InputError
 from runtime.files import check_folder, check_target, write_json
 
 from .gpu import features_to_gpu, open_gpu
 from .models import open_model
-from .options import PluginOption, SplitOption
+from .options import DeviceOption, PluginOption, SplitOption
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eval.reranking import Reranking
 
 RerankFlavour = Literal["d2", "d1"]
+SearchDevice = Literal["cpu", "cuda"]
 
 _SIZE_UNITS = {
     **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
@@ -109,12 +110,10 @@ def evaluate(
             "--embeddings", metavar="DIR", help="Keep query.npz and gallery.npz here; `lgeu parity` takes DIR."
         ),
     ] = None,
-    device: Annotated[
-        Device,
-        typer.Option(
-            "--device", help="auto: the GPU runs the model where it can, the CPU compares; cuda: the GPU both."
-        ),
-    ] = "auto",
+    search_on: Annotated[
+        SearchDevice, typer.Option("--search-on", help="Where features are compared and re-ranked; cuda needs torch.")
+    ] = "cpu",
+    device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
     """CMC, mAP and mINP of embeddings, or of a model on a data set."""
@@ -122,9 +121,9 @@ def evaluate(
     reranking = _reranking(rerank, limit, {"k1": k1, "k2": k2, "lambda_": weight, "flavour": flavour})
     expansion = _expansion(query_expansion, augmentation, alpha)
     _check_outputs((json, per_query), embeddings, (query, gallery, compare_query, compare_gallery, model))
-    if device == "cuda":
+    if search_on == "cuda":
         open_gpu()
-    if query and gallery and not (model or data or split_by or embeddings or plugin):
+    if query and gallery and not (model or data or split_by or embeddings or plugin or device != "auto"):
         baseline = _baseline(compare_query, compare_gallery)
         run = _read(query, gallery)
     elif model and data and not (query or gallery):
@@ -132,8 +131,11 @@ def evaluate(
         opened = partial(open_model, model, device=device, plugin=plugin)
         run = _embed(opened, str(model), _open_dataset(data, split_by), baseline, embeddings)
     else:
-        raise InputError("expected either --query and --gallery, or --model and --data; see `lgeu evaluate --help`")
-    if device == "cuda":
+        raise InputError(
+            "expected either --query and --gallery, or --model and --data (with --device and --plugin for the model); "
+            "see `lgeu evaluate --help`"
+        )
+    if search_on == "cuda":
         run = replace(run, to_device=features_to_gpu)
         baseline = baseline and replace(baseline, to_device=features_to_gpu)
     _evaluate(run, baseline, reranking, limit, expansion, json, per_query)

@@ -19,7 +19,8 @@ def open_gpu() -> None:
     torch = _torch()
     if not torch.cuda.is_available():
         raise DeviceError(
-            f"device 'cuda' was asked for, but torch {torch.__version__} finds no GPU; 'auto' evaluates on the CPU"
+            f"--search-on cuda was asked for, but torch {torch.__version__} finds no GPU; leave it out to search on "
+            "the CPU"
         )
 
 
@@ -34,13 +35,14 @@ def features_to_gpu(features: NDArray[np.float32]) -> Any:
     except RuntimeError as error:  # out of memory is one, and so is everything that CUDA reports
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DeviceError(
-            f"the GPU could not take features of {features.nbytes / 1e6:.0f} MB: {reason}; 'auto' evaluates on the CPU"
+            f"the GPU could not take features of {features.nbytes / 1e6:.0f} MB: {reason}; without --search-on cuda "
+            "the CPU is used"
         ) from error
 
 
 def _torch() -> Any:
     return require(
         "torch",
-        purpose="evaluation on the GPU ('auto' evaluates on the CPU)",
+        purpose="--search-on cuda (without it the CPU is used)",
         install="pip install 'lgeu-reid[train]'",
     )

@@ -36,7 +36,7 @@ def side(features: Any, person_ids: Any, camera_ids: Any) -> LabelledFeatures:
         ((np.empty((0, 2)), [], []), GALLERY, "query: nothing to evaluate"),
         (GOOD, (np.empty((2, 0)), [1, 2], [2, 2]), "gallery: nothing to evaluate"),
         (GOOD, ([1.0, 0.0], [1, 2], [2, 2]), r"gallery: features are 1-D of type float32; expected \(N, D\) floats"),
-        (GOOD, (GALLERY[0], [-1, -1], [2, 2]), "gallery is empty .after junk"),
+        (GOOD, (GALLERY[0], [-1, -1], [2, 2]), "gallery is empty, junk left out"),
         (GOOD, (GALLERY[0], [1, -2], [2, 2]), "gallery: 1 of 2 images have an unknown person, the first is row 1"),
         ((GOOD[0], [-2, 1], [1, 1]), GALLERY, "query: 1 of 2 images have an unknown person"),
         ((GOOD[0], [1, 2], [1, -1]), GALLERY, "query: 1 of 2 images have an unknown camera"),

@@ -331,20 +331,24 @@ def test_a_model_is_compared_with_embeddings_that_were_kept(
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_a_gpu_that_is_not_there_is_refused(refused: Refused, files: list[str]) -> None:
-    line = refused(*files, "--device", "cuda")
-    assert re.search(r"device 'cuda' was asked for, but torch .* finds no GPU; 'auto' evaluates on the CPU", line)
+    line = refused(*files, "--search-on", "cuda")
+    assert re.search(r"--search-on cuda was asked for, but torch .* finds no GPU; leave it out", line)
+
+
+def test_the_device_is_the_model_s(refused: Refused, files: list[str]) -> None:
+    assert "--device and --plugin for the model" in refused(*files, "--device", "cpu")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 def test_the_gpu_says_the_same(files: list[str], baseline: list[str], tmp_path: Path) -> None:
     results = {}
-    for device in ("auto", "cuda"):
-        options = ["--rerank", "--query-expansion", "2", "--device", device, "--json", str(tmp_path / device)]
+    for device in ("cpu", "cuda"):
+        options = ["--rerank", "--query-expansion", "2", "--search-on", device, "--json", str(tmp_path / device)]
         assert main(["evaluate", *files, *baseline, *options]) == 0
         results[device] = json.loads((tmp_path / device).read_text())
     for name in FIGURES:
-        assert results["cuda"][name] == pytest.approx(results["auto"][name], abs=1e-5)
+        assert results["cuda"][name] == pytest.approx(results["cpu"][name], abs=1e-5)
 
 
 def test_sizes_of_memory() -> None:
