@@ -111,7 +111,10 @@ def evaluate(
         ),
     ] = None,
     search_on: Annotated[
-        SearchDevice, typer.Option("--search-on", help="Where features are compared and re-ranked; cuda needs torch.")
+        SearchDevice,
+        typer.Option(
+            "--search-on", help="Where features are compared and re-ranked; cuda needs torch, and expands on the CPU."
+        ),
     ] = "cpu",
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
