@@ -542,7 +542,11 @@ def _keep_nearest(
     row: NDArray[np.float32], rest: NDArray[np.float64], query: int, first: int, search: Search, ranking: Ranking
 ) -> None:
     margin = search.margin[query]
-    low, high = _around(row, ranking.nearest_distance[query], margin)
+    # No match is nearer than the nearest: few images need a closer look.
+    bound = ranking.nearest_distance[query]
+    for match in range(search.matches.starts[query], search.matches.starts[query + 1]):
+        bound = min(bound, search.distances[match])
+    low, high = _around(row, bound, margin)
     nearer, near = _count(row, low, high)
     if nearer + near == 0:
         return

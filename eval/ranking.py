@@ -45,7 +45,9 @@ def margins(distances: NDArray[np.float64], matches: Matches, elements: int) -> 
     """
     bound = product_bound(elements)
     margin = np.full(len(matches.wanted.starts) - 1, product_margin(elements))
-    margin[matches.queries[distances < 8 * bound]] = bound
+    very_near = distances < 8 * bound
+    if very_near.any():
+        margin[matches.queries[very_near]] = bound
     return margin
 
 

@@ -25,8 +25,8 @@ class Threads:
     """Runs work over ranges of rows, one range a thread; a context manager.
 
     There are as many threads as NumPy's matrix products would have (`OMP_NUM_THREADS` or `OPENBLAS_NUM_THREADS` limits
-    both). The products stay in the thread that asks for them meanwhile: the library's own threads wait for more work by
-    spinning, and would take the cores from everything that comes after a product.
+    both). Where there are several, products stay in the thread that asks for them: the library's own threads wait for
+    more work by spinning, and would take the cores from everything that comes after a product.
 
     Args:
         pairs: how many pairs of images are to be compared; a single thread does few of them.
@@ -42,8 +42,8 @@ class Threads:
         with ExitStack() as resources:
             resources.enter_context(_ONE_AT_A_TIME)
             self._count = _cores() if self._pairs >= _LEAST_PAIRS else 1
-            resources.enter_context(_matrix_libraries().limit(limits=1))
             if self._count > 1:
+                resources.enter_context(_matrix_libraries().limit(limits=1))
                 self._pool = ThreadPoolExecutor(self._count)
                 resources.callback(self._pool.shutdown, cancel_futures=True)
             self._resources = resources.pop_all()

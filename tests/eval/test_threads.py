@@ -42,7 +42,7 @@ def test_an_error_is_passed_on_and_matrix_libraries_get_their_threads_back(
     before = matrix_threads()
 
     def work(start: int, stop: int) -> None:
-        assert set(matrix_threads()) == {1}
+        assert matrix_threads() == ([1] * len(before) if cores > 1 else before)
         raise ValueError(stop)
 
     with pytest.raises(ValueError, match=r"\d"), Threads(10**9) as threads:
