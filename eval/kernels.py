@@ -27,7 +27,8 @@ _CHUNK = 64
 
 _COLUMN_CHUNK = 16
 
-_UNIT_ROUNDING = 2.0**-23
+# A row whose length differs from 1 by less has been normalised and rounded.
+UNIT_ROUNDING = 2.0**-23
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -154,7 +155,7 @@ def gather_unit(side: Side, first: int, out: NDArray[np.float32], start: int, st
     for line in range(start, stop):
         row = side.rows[first + line]
         scale = side.scale[row]
-        if abs(scale - 1) <= _UNIT_ROUNDING:
+        if abs(scale - 1) <= UNIT_ROUNDING:
             scale = 1.0
         for element in range(out.shape[1]):
             out[line, element] = np.float32(side.features[row, element] * scale)

@@ -73,6 +73,10 @@ class Reranking:
         """Whether the original distance is squared."""
         return self.flavour == "d2"
 
+    def list_length(self, images: int) -> int:
+        """Neighbours that are looked at of each of so many images, itself among them."""
+        return min(max(self.k1 + 1, self.k2), images)
+
     def __str__(self) -> str:
         return f"{self.flavour}, k1 {self.k1}, k2 {self.k2}, lambda {self.lambda_:g}"
 
@@ -214,7 +218,7 @@ def _encode(
     features = np.empty((images, query.features.shape[1]), np.float32)
     threads.run(gather_unit, queries, query, 0, features[:queries])
     threads.run(gather_unit, images - queries, gallery, 0, features[queries:])
-    count = min(max(settings.k1 + 1, settings.k2), images)
+    count = settings.list_length(images)
     everything = unit_side(features, threads)
     nearest, farthest = find_nearest(everything, count - 1, plan.tile, threads, on_tile)
 

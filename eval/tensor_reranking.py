@@ -113,7 +113,7 @@ def _encode(query: TensorSide, gallery: TensorSide, settings: "Reranking", memor
         )
         return cosines
 
-    count = min(max(settings.k1 + 1, settings.k2), total)
+    count = settings.list_length(total)
     nearest, farthest = (found.int().cpu().numpy() for found in find_nearest_tensors(images, count - 1))
     encodings, largest = encode(cosines_of, nearest, farthest, settings.k1, settings.k2, settings.squared)
     share = settings.lambda_ / largest[:queries]

@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from runtime.errors import DeviceError, InputError
 
 from .features import check_matrix, is_tensor, scale_to_unit
+from .kernels import UNIT_ROUNDING
 
 Tensor: TypeAlias = Any  # a torch.Tensor
 
 # Numbers in a block of distances or products: beside the features a block takes some 80 bytes for each.
 BLOCK_ELEMENTS = 2**23
-
-# As `eval.kernels` has it.
-_UNIT_ROUNDING = 2.0**-23
 
 # Pairs listed at a time.
 _LISTED = 2**20
@@ -145,7 +143,7 @@ def unit_rows(side: TensorSide) -> Tensor:
     for start in range(0, len(unit), step):
         rows = side.rows[start : start + step]
         scale = side.scale[rows]
-        scale[(scale - 1).abs() <= _UNIT_ROUNDING] = 1
+        scale[(scale - 1).abs() <= UNIT_ROUNDING] = 1
         unit[start : start + step] = side.features[rows].double().mul_(scale[:, None])
     return unit
 
