@@ -20,8 +20,14 @@
 
 namespace lgeu {
 
+constexpr int kThreadsPerBlock = 512;
 constexpr int kWarp = 32;
 constexpr int kVectorBytes = 16;
+
+// Floats that one image needs.
+LGEU_HOST_DEVICE inline int scratch_floats(StripGateShape const& shape) {
+    return shape.strips * (shape.channels + shape.reduction);
+}
 
 // N values that are loaded together: with one 16-byte instruction where the address allows it, else one by one.
 template <typename T, int N>
@@ -109,9 +115,9 @@ __device__ void strip_means_nhwc(StripGateShape const& shape, T const* image, fl
     for (int item = static_cast<int>(threadIdx.x); item < shape.strips * groups; item += static_cast<int>(blockDim.x)) {
         int const strip = item / groups;
         int const channel = item % groups * N;
-        T const* pixel = image + static_cast<int64_t>(strip) * area * shape.channels + channel;
+        T const* pixel = image + static_cast<int64_t>(strip) * area * shape.pixel_stride + channel;
         float sums[N] = {};
-        for (int i = 0; i < area; ++i, pixel += shape.channels) {
+        for (int i = 0; i < area; ++i, pixel += shape.pixel_stride) {
             auto const group = load<N>(pixel);
 #pragma unroll
             for (int j = 0; j < N; ++j) {
@@ -142,14 +148,14 @@ __device__ void squeeze(StripGateShape const& shape, T const* w1, float const* m
 }
 
 // Y[c] = 1/K sum_k sigmoid(W2_k squeezed_k)[c] * L_k[c], one thread to a channel.
-template <int N, typename T>
-__device__ void excite(StripGateShape const& shape, T const* w2, float const* means, float const* squeezed, T* y) {
+template <int N, typename W, typename T>
+__device__ void excite(StripGateShape const& shape, W const* w2, float const* means, float const* squeezed, T* y) {
     float const scale = 1.0f / static_cast<float>(shape.strips);
     for (int c = static_cast<int>(threadIdx.x); c < shape.channels; c += static_cast<int>(blockDim.x)) {
         float sum = 0.0f;
         for (int k = 0; k < shape.strips; ++k) {
             int const row = k * shape.channels + c;
-            T const* weights = w2 + static_cast<int64_t>(row) * shape.reduction;
+            W const* weights = w2 + static_cast<int64_t>(row) * shape.reduction;
             float const logit = partial_dot<N>(weights, squeezed + k * shape.reduction, shape.reduction, 0, 1);
             sum += means[row] / (1.0f + expf(-logit));
         }
@@ -163,29 +169,30 @@ __device__ inline bool in_groups(T const* address, int length) {
     return length % N == 0 && reinterpret_cast<uintptr_t>(address) % (N * sizeof(T)) == 0;
 }
 
-// One block, one image. `scratch` holds shape.scratch_floats() floats, in shared or in global memory.
+// One block, one image. `scratch` holds scratch_floats(shape) floats, in shared or in global memory.
 // Every input is read 16 bytes at a time where its sizes and address allow it, value by value elsewhere.
-template <typename T>
+template <typename T, typename W>
 __device__ void strip_gate_image(
-    StripGateShape const& shape, T const* x, T const* w1, T const* w2, T* y, float* scratch) {
+    StripGateShape const& shape, T const* x, W const* w1, W const* w2, T* y, float* scratch) {
     constexpr int kN = kVectorBytes / static_cast<int>(sizeof(T));
+    constexpr int kW = kVectorBytes / static_cast<int>(sizeof(W));
     float* const means = scratch;
     float* const squeezed = scratch + shape.strips * shape.channels;
     int64_t const image = static_cast<int64_t>(blockIdx.x);
     T const* const source = x + image * shape.image_elements();
     if (shape.channels_last) {
-        in_groups<kN>(source, shape.channels) ? strip_means_nhwc<kN>(shape, source, means)
+        in_groups<kN>(source, shape.channels) && shape.pixel_stride % kN == 0 ? strip_means_nhwc<kN>(shape, source, means)
                                               : strip_means_nhwc<1>(shape, source, means);
     } else {
         in_groups<kN>(source, shape.strip_area()) ? strip_means_nchw<kN>(shape, source, means)
                                                   : strip_means_nchw<1>(shape, source, means);
     }
     __syncthreads();
-    in_groups<kN>(w1, shape.channels) ? squeeze<kN>(shape, w1, means, squeezed)
+    in_groups<kW>(w1, shape.channels) ? squeeze<kW>(shape, w1, means, squeezed)
                                       : squeeze<1>(shape, w1, means, squeezed);
     __syncthreads();
     T* const target = y + image * shape.channels;
-    in_groups<kN>(w2, shape.reduction) ? excite<kN>(shape, w2, means, squeezed, target)
+    in_groups<kW>(w2, shape.reduction) ? excite<kW>(shape, w2, means, squeezed, target)
                                        : excite<1>(shape, w2, means, squeezed, target);
 }
 

@@ -105,7 +105,16 @@ bool counts_fit(int32_t inputs, int32_t outputs) {
 StripGateShape shape_of(StripGateFields fields, Dims const& x, Dims const& w1) {
     return {static_cast<int32_t>(x.d[0]), static_cast<int32_t>(channels_of(x, fields)),
         static_cast<int32_t>(height_of(x, fields)), static_cast<int32_t>(width_of(x, fields)), fields.num_strips,
-        static_cast<int32_t>(w1.d[1]), fields.channels_last != 0};
+        static_cast<int32_t>(w1.d[1]), fields.channels_last != 0,
+        static_cast<int32_t>(channels_of(x, fields))};
+}
+
+ElementType element_type(PluginTensorDesc const& tensor) {
+    return tensor.type == DataType::kHALF ? ElementType::kHalf : ElementType::kFloat;
+}
+
+StripGateTypes types_of(PluginTensorDesc const& x, PluginTensorDesc const& w1) {
+    return {element_type(x), element_type(w1)};
 }
 
 // The dimensions of a symbolic shape; kUnknown where they depend on the input.
@@ -250,7 +259,8 @@ int32_t StripGatePlugin::configurePlugin(DynamicPluginTensorDesc const* inputs, 
 
 size_t StripGatePlugin::getWorkspaceSize(DynamicPluginTensorDesc const* inputs, int32_t, DynamicPluginTensorDesc const*,
     int32_t) const noexcept {
-    return shape_of(fields_, inputs[kX].max, inputs[kW1].max).workspace_bytes();
+    return strip_gate_workspace_bytes(
+        shape_of(fields_, inputs[kX].max, inputs[kW1].max), types_of(inputs[kX].desc, inputs[kW1].desc));
 }
 
 int32_t StripGatePlugin::onShapeChange(
@@ -264,9 +274,9 @@ int32_t StripGatePlugin::enqueue(PluginTensorDesc const* inputDescs, PluginTenso
     void* const* outputs, void* workspace, cudaStream_t stream) noexcept {
     // Everything comes from the arguments, so that one object may serve several contexts and streams at once.
     StripGateShape const shape = shape_of(fields_, inputDescs[kX].dims, inputDescs[kW1].dims);
-    ElementType const type = inputDescs[kX].type == DataType::kHALF ? ElementType::kHalf : ElementType::kFloat;
+    StripGateTypes const types = types_of(inputDescs[kX], inputDescs[kW1]);
     char const* const failure
-        = launch_strip_gate(shape, type, inputs[kX], inputs[kW1], inputs[kW2], outputs[0], workspace, stream);
+        = launch_strip_gate(shape, types, inputs[kX], inputs[kW1], inputs[kW2], outputs[0], workspace, stream);
     if (failure != nullptr) {
         log_error(std::string("the kernel was not launched: ") + failure);
         return kFailure;
