@@ -36,7 +36,7 @@ def margins(distances: NDArray[np.float64], matches: Matches, elements: int) -> 
 
     Where a match is very near, the images may be those of a model that gives nearly the same for every image. A few of
     its elements may outweigh the others so far that rounding takes all of these away: then errors do not cancel each
-    other, and only their bound is safe.
+    other, and only their bound is safe. A query without a match may be such a one, too: nothing tells.
 
     Args:
         distances: (M,) of the matches.
@@ -44,7 +44,8 @@ def margins(distances: NDArray[np.float64], matches: Matches, elements: int) -> 
         elements: of a feature.
     """
     bound = product_bound(elements)
-    margin = np.full(len(matches.wanted.starts) - 1, product_margin(elements))
+    margin = np.full(len(matches.wanted.starts) - 1, bound)
+    margin[matches.queries] = product_margin(elements)
     very_near = distances < 8 * bound
     if very_near.any():
         margin[matches.queries[very_near]] = bound
