@@ -34,6 +34,7 @@ class TensorRTBackend:
                 `make plugin` puts it. Not used by an engine without StripGate.
 
         Raises:
+            InputError: the plugin cannot be loaded here, or is of another operator version.
             ManifestError: the manifest is missing, or is not this engine's.
             EngineMismatchError: the engine was built for another TensorRT version, plugin or GPU.
             MissingDependencyError: TensorRT, or the package for device memory, is not installed.
@@ -45,12 +46,12 @@ class TensorRTBackend:
         library_file = find_plugin(path, engine, plugin, default_plugin)
         library = load_tensorrt(engine.flavour)
         check_version(path, engine, library.version)
+        if library_file is not None:
+            load_plugin(library, library_file)
         with ExitStack() as resources:
             device = open_device()
             resources.callback(device.close)
             check_architecture(path, engine, device.architecture)
-            if library_file is not None:
-                load_plugin(library, library_file)
             self._execution: _Execution | None = _Execution(path, self.manifest, library.trt, device, resources)
             self._resources = resources.pop_all()
         self.name = f"{engine.flavour} {library.version} ({device.architecture})"

@@ -14,8 +14,9 @@ from .device import open_device
 from .errors import DeviceError, InputError, MissingDependencyError
 from .files import require_file
 from .manifest import Flavour
+from .plugin_library import OPERATOR_VERSION, check_plugin_library
 
-_STRIP_GATE = ("StripGate", "1", "lgeu")  # name, version, namespace
+_STRIP_GATE = ("StripGate", OPERATOR_VERSION, "lgeu")  # name, version, namespace
 
 _MODULE = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 _INSTALL = {
@@ -91,22 +92,16 @@ def load_plugin(library: TensorRTLibrary, path: Path) -> None:
     """Register the StripGate creator in `path` with TensorRT's plugin registry; a second time does nothing.
 
     Raises:
-        InputError: the file is missing or not a library, has no StripGate version 1 in namespace lgeu, or another
+        InputError: the file is not the plugin (see `check_plugin_library`), its creator is not StripGate's, or another
             StripGate library is loaded in this process already.
     """
     path = require_file(path, "plugin library").resolve()
-    advice = "expected libstrip_gate.so as `make plugin` builds it"
-    if _STRIP_GATE in _creators(library.trt):
-        if not _is_mapped(path):
-            raise InputError(f"another StripGate library than {path} is loaded in this process; use one of them only")
-        return
-    try:
-        handle = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise InputError(f"{path} cannot be loaded ({error}); {advice} on this machine") from error
-    if not hasattr(handle, "getCreators") or not hasattr(handle, "strip_gate_set_error_handler"):
-        raise InputError(f"{path} is not the StripGate plugin (it lacks the plugin's entry points); {advice}")
     before = _creators(library.trt)
+    if _STRIP_GATE in before and not _is_mapped(path):
+        raise InputError(f"another StripGate library than {path} is loaded in this process; use one of them only")
+    check_plugin_library(path)
+    if _STRIP_GATE in before:
+        return
     registry = library.trt.get_plugin_registry()
     registered = registry.load_library(str(path))
     found = _creators(library.trt)
@@ -114,7 +109,10 @@ def load_plugin(library: TensorRTLibrary, path: Path) -> None:
         if registered is not None:
             registry.deregister_library(registered)
         given = ", ".join(f"{name} version {version} in namespace {space!r}" for name, version, space in found - before)
-        raise InputError(f"{path} has {given or 'no plugin'}, not StripGate version 1 in namespace 'lgeu'; {advice}")
+        raise InputError(
+            f"{library.flavour} {library.version} found {given or 'no plugin'} in {path}, not StripGate version "
+            f"{OPERATOR_VERSION} in namespace 'lgeu'; build it again against this TensorRT's headers: `make plugin`"
+        )
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Fixtures that every room's tests share."""
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,24 @@ def has_gpu() -> bool:
     except LgeuError:
         return False
     return True
+
+
+@pytest.fixture(scope="session")
+def plugin_of_version_2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library with the StripGate plugin's entry points, made for version 2 of the operator."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("gcc is not installed")
+    folder = tmp_path_factory.mktemp("version_2")
+    source = folder / "version_2.c"
+    source.write_text(
+        'char const* strip_gate_operator_version(void) { return "2"; }\n'
+        "void strip_gate_set_error_handler(void* handler) { (void)handler; }\n"
+        "void* getCreators(int* count) { *count = 0; return 0; }\n"
+    )
+    library = folder / "libstrip_gate.so"
+    subprocess.run([compiler, "-shared", "-fPIC", str(source), "-o", str(library)], check=True)
+    return library
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,16 @@
-// StripGate as a TensorRT plugin: domain and namespace "lgeu", version "1", TensorRT 10.3 to 11.
+// StripGate as a TensorRT plugin in namespace "lgeu", for TensorRT 10.3 to 11.
 #pragma once
 
-#include "strip_gate_kernel.h"
+#include "strip_gate_fields.h"
 
 #include <NvInferRuntime.h>
 
 #include <array>
-#include <string>
 
 namespace lgeu {
 
-// Receives a message; the text lives during the call only.
-using ErrorHandler = void (*)(char const* message);
-
-// Gives `message` to the handler set by strip_gate_set_error_handler, or to standard error where there is none.
-void log_error(std::string const& message) noexcept;
-
-// The operator's attributes.
-struct StripGateFields {
-    int32_t num_strips;
-    int32_t channels_last;
-};
+// Of the ONNX domain's operator set; nodes and plans ask the plugin registry for it.
+constexpr char const* kOperatorVersion = "1";
 
 class StripGatePlugin final : public nvinfer1::IPluginV3,
                               public nvinfer1::IPluginV3OneCore,

@@ -133,17 +133,9 @@ def test_no_plugin_library(tiny_onnx: Path, out: Path, tmp_path: Path, monkeypat
     refuses(InputError, r"no plugin for it .*built\.so does not exist.*make plugin", out, tiny_onnx, None, "SM86")
 
 
-def test_files_that_are_no_plugin(tmp_path: Path) -> None:
-    text = tmp_path / "text.so"
-    text.write_text("not a library")
-    for file, message in ((text, "cannot be loaded"), (Path(onnx.onnx_cpp2py_export.__file__), "not the StripGate")):
-        assert message in _in_new_process("load", file)
-
-
-def test_a_plugin_of_another_operator_version(repository: Path, plugin_library: Path, tmp_path: Path) -> None:
-    library = _second_version(repository, plugin_library, tmp_path)
-
-    assert "has StripGate version 2 in namespace 'lgeu', not StripGate version 1" in _in_new_process("load", library)
+def test_a_library_of_another_operator_version(tiny_onnx: Path, out: Path, plugin_of_version_2: Path) -> None:
+    message = r"built for version 2 of the operator .*have version 1: build the plugin again with `make plugin`"
+    refuses(InputError, message, out, tiny_onnx, plugin_of_version_2, "SM86")
 
 
 def test_a_second_library_in_one_process(tiny_onnx: Path, plugin_library: Path, out: Path, tmp_path: Path) -> None:
@@ -243,11 +235,11 @@ def test_the_other_library_is_not_installed(tiny_onnx: Path, plugin_library: Pat
 
 def test_a_parser_that_expands_the_function_body_is_found_out(tiny_onnx: Path) -> None:
     """What trtexec does without the plugin: the parser says nothing, and the layers do."""
-    assert "StripGate is not a plugin layer" in _in_new_process("parse", tiny_onnx)
+    assert "StripGate is not a plugin layer" in _parse_in_new_process(tiny_onnx)
 
 
 def test_a_kept_function_body_gives_way_to_the_plugin(tiny_onnx: Path, plugin_library: Path) -> None:
-    assert _in_new_process("parse", tiny_onnx, plugin_library) == "accepted"
+    assert _parse_in_new_process(tiny_onnx, plugin_library) == "accepted"
 
 
 def test_layer_checks_name_the_layer() -> None:
@@ -264,17 +256,12 @@ _CHILD = """
 import sys
 from pathlib import Path
 from runtime.errors import LgeuError
-from tests_builder import load, parse
+from tests_builder import parse
 try:
-    print({"load": load, "parse": parse}[sys.argv[1]](*map(Path, sys.argv[2:])))
+    print(parse(*map(Path, sys.argv[1:])))
 except LgeuError as error:
     print(error)
 """
-
-
-def load(library: Path) -> str:
-    load_plugin(load_tensorrt("tensorrt-rtx"), library)
-    return "accepted"
 
 
 def parse(onnx_path: Path, plugin: Path | None = None) -> str:
@@ -292,36 +279,17 @@ def parse(onnx_path: Path, plugin: Path | None = None) -> str:
     return "accepted"
 
 
-def _in_new_process(action: str, *paths: Path) -> str:
+def _parse_in_new_process(*paths: Path) -> str:
     """The registry of plugins is the process's own, so a plugin's absence needs a new one. Returns the last line."""
     loader = (
         f"import importlib.util, sys; spec = importlib.util.spec_from_file_location('tests_builder', {__file__!r});"
     )
     loader += "module = importlib.util.module_from_spec(spec); sys.modules['tests_builder'] = module;"
     loader += "spec.loader.exec_module(module)\n"
-    command = [sys.executable, "-c", loader + _CHILD, action, *map(str, paths)]
+    command = [sys.executable, "-c", loader + _CHILD, *map(str, paths)]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip().splitlines()[-1]
-
-
-def _second_version(repository: Path, plugin_library: Path, tmp_path: Path) -> Path:
-    """The plugin's source with another operator version, linked without its kernel."""
-    source = repository / "engines" / "plugin"
-    text = (source / "strip_gate_plugin.cpp").read_text()
-    assert 'kVersion = "1"' in text
-    (tmp_path / "second.cpp").write_text(
-        text.replace('kVersion = "1"', 'kVersion = "2"')
-        + "char const* lgeu::launch_strip_gate(StripGateShape const&, ElementType, void const*, void const*, "
-        "void const*, void*, void*, CUstream_st*) { return nullptr; }\n"
-    )
-    commands = json.loads((plugin_library.parent / "compile_commands.json").read_text())
-    includes = next(entry["command"] for entry in commands if entry["file"].endswith(".cpp")).split()
-    flags = [word for i, word in enumerate(includes) if word == "-isystem" or includes[i - 1] == "-isystem"]
-    library = tmp_path / "second.so"
-    command = ["g++", "-std=c++17", "-shared", "-fPIC", f"-I{source}", *flags, str(tmp_path / "second.cpp")]
-    subprocess.run([*command, "-o", str(library)], check=True)
-    return library
 
 
 def _with_manifest(model: onnx.ModelProto, changes: dict[str, object]) -> onnx.ModelProto:

@@ -1,11 +1,14 @@
 """The plugin object, driven by a C++ program through TensorRT's interfaces without a TensorRT library."""
 
+import ctypes
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from engines.strip_gate import OPERATOR_VERSION
+from runtime import plugin_library as plugin_file
 from runtime.tensorrt_library import current_gpu_architecture
 
 
@@ -14,10 +17,10 @@ def program(repository: Path, plugin_library: Path, tmp_path_factory: pytest.Tem
     headers = _tensorrt_headers(plugin_library)
     cuda = _cuda_headers()
     path = tmp_path_factory.mktemp("plugin_object") / "plugin_object_test"
-    source = repository / "tests" / "engines" / "plugin_object" / "plugin_object_test.cpp"
+    sources = sorted((repository / "tests" / "engines" / "plugin_object").glob("*.cpp"))
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-Wno-deprecated-declarations"]
     includes = ["-isystem", str(headers), "-isystem", str(cuda)]
-    subprocess.run(["g++", *flags, *includes, str(source), "-o", str(path), "-ldl"], check=True)
+    subprocess.run(["g++", *flags, *includes, *map(str, sources), "-o", str(path), "-ldl"], check=True)
     return path
 
 
@@ -37,9 +40,21 @@ def test_library_exports_its_entry_points_alone_and_needs_no_tensorrt(plugin_lib
 
     functions = [line.split()[-1] for line in symbols.stdout.splitlines() if " T " in line]
 
-    assert sorted(functions) == ["getCreators", "setLoggerFinder", "strip_gate_set_error_handler"]
+    assert sorted(functions) == [
+        "getCreators",
+        "setLoggerFinder",
+        "strip_gate_operator_version",
+        "strip_gate_set_error_handler",
+    ]
     assert "nvinfer" not in needed
     assert "cudart" not in needed
+
+
+def test_the_library_computes_the_operator_that_models_hold(plugin_library: Path) -> None:
+    function = ctypes.CDLL(str(plugin_library)).strip_gate_operator_version
+    function.restype = ctypes.c_char_p
+
+    assert function().decode() == plugin_file.OPERATOR_VERSION == str(OPERATOR_VERSION)
 
 
 def test_cmake_names_three_ways_to_the_headers(repository: Path, plugin_library: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, InputError, ManifestError
+from runtime.files import sha256
 from runtime.manifest import BatchProfile, Flavour, read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import fit_batch
@@ -64,6 +65,14 @@ def test_refused_before_a_gpu_is_looked_for(
     library.write_bytes(b"another library")
     with pytest.raises(ManifestError, match=message):
         Embedder.open(rewritten(rtx_engine, tmp_path, **changes))
+
+
+def test_a_plugin_of_another_operator_version(rtx_engine: Path, tmp_path: Path, plugin_of_version_2: Path) -> None:
+    """An engine that was built with such a library, by another version of ours, which its hash alone does not show."""
+    engine = rewritten(rtx_engine, tmp_path, plugin_sha256=sha256(plugin_of_version_2))
+
+    with pytest.raises(InputError, match="built for version 2 of the operator lgeu::StripGate"):
+        Embedder.open(engine, plugin=plugin_of_version_2)
 
 
 def test_an_engine_that_lost_its_manifest_or_its_end(rtx_engine: Path, tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+// The plugin's library, its creator and its objects, as TensorRT takes hold of them.
+#pragma once
+
+#include "check.h"
+
+#include <NvInferRuntime.h>
+
+#include <dlfcn.h>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+// A plugin object with its capabilities.
+struct Gate {
+    explicit Gate(nvinfer1::IPluginV3* object)
+        : plugin(object)
+        , core(capability<nvinfer1::IPluginV3OneCore>(nvinfer1::PluginCapabilityType::kCORE))
+        , build(capability<nvinfer1::IPluginV3OneBuild>(nvinfer1::PluginCapabilityType::kBUILD))
+        , runtime(capability<nvinfer1::IPluginV3OneRuntime>(nvinfer1::PluginCapabilityType::kRUNTIME)) {}
+
+    std::unique_ptr<nvinfer1::IPluginV3> plugin;
+    nvinfer1::IPluginV3OneCore* core;
+    nvinfer1::IPluginV3OneBuild* build;
+    nvinfer1::IPluginV3OneRuntime* runtime;
+
+private:
+    template <typename Capability>
+    Capability* capability(nvinfer1::PluginCapabilityType type) {
+        return static_cast<Capability*>(plugin->getCapabilityInterface(type));
+    }
+};
+
+inline nvinfer1::PluginFieldCollection collection(std::vector<nvinfer1::PluginField> const& fields) {
+    return {static_cast<int32_t>(fields.size()), fields.data()};
+}
+
+// Loads the library, whose messages go to `collect`.
+inline nvinfer1::IPluginCreatorV3One& load_creator(char const* path) {
+    void* const library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+        std::fprintf(stderr, "%s\n", dlerror());
+        std::exit(1);
+    }
+    using GetCreators = nvinfer1::IPluginCreatorInterface* const* (*)(int32_t&);
+    using SetErrorHandler = void (*)(void (*)(char const*));
+    auto const get_creators = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
+    auto const set_error_handler = reinterpret_cast<SetErrorHandler>(dlsym(library, "strip_gate_set_error_handler"));
+    CHECK(get_creators != nullptr && set_error_handler != nullptr && dlsym(library, "setLoggerFinder") != nullptr);
+    set_error_handler(&collect);
+    int32_t count = 0;
+    nvinfer1::IPluginCreatorInterface* const* const creators = get_creators(count);
+    CHECK(count == 1);
+    CHECK(std::strcmp(creators[0]->getInterfaceInfo().kind, "PLUGIN CREATOR_V3ONE") == 0);
+    return *static_cast<nvinfer1::IPluginCreatorV3One*>(creators[0]);
+}
+
+inline Gate make(nvinfer1::IPluginCreatorV3One& creator, int32_t strips, int32_t channels_last = 0) {
+    std::vector<nvinfer1::PluginField> const fields{{"num_strips", &strips, nvinfer1::PluginFieldType::kINT32, 1},
+        {"channels_last", &channels_last, nvinfer1::PluginFieldType::kINT32, 1}};
+    auto const given = collection(fields);
+    nvinfer1::IPluginV3* const plugin = creator.createPlugin("gate", &given, nvinfer1::TensorRTPhase::kBUILD);
+    CHECK(plugin != nullptr);
+    return Gate(plugin);
+}
