@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from runtime.embedder import Device, Embedder
+from runtime.backend import Device
+from runtime.embedder import Embedder
 from runtime.errors import InputError
 
 MODEL_SUFFIXES = (".pt", ".onnx", ".engine")

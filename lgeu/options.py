@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.embedder import Device
+from runtime.backend import Device
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .embedder import Device
+from .backend import Device
 from .errors import DeviceError, InputError
 from .onnxruntime_session import first_line, open_session
 

@@ -1,74 +1,74 @@
 """From crops to embeddings, whatever runs the network."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
-from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .backend import Backend, Device
+from .backend_choice import open_backend
+from .batches import BatchMaker
+from .cores import usable_cores
 from .errors import InputError
-from .files import require_file
 from .manifest import Manifest
-from .preprocess import ColourOrder, preprocess_batch
-
-Device = Literal["auto", "cpu", "cuda"]
-T = TypeVar("T")
+from .preprocess import ColourOrder
 
 _DEFAULT_BATCH = 32
-
-
-class Backend(Protocol):
-    """Something that runs the network. Images in and embeddings out, as `run` says.
-
-    Attributes:
-        name: what runs it and where, e.g. "onnxruntime (CPU)".
-        manifest: of the model it runs.
-        max_batch: the largest batch it accepts; None where there is no limit.
-    """
-
-    name: str
-    manifest: Manifest
-    max_batch: int | None
-
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """N x H x W x 3 uint8 RGB, 1 <= N <= max_batch, to N x D float32, L2-normalised."""
-        ...
-
-    def close(self) -> None:
-        """Free what is held; a second call does nothing."""
-        ...
+# Each thread holds Python's interpreter lock for part of its time, so that more of them bring ever less.
+_MOST_THREADS = 4
 
 
 class Embedder:
     """Turns crops into embeddings; a context manager that frees the backend at its end.
+
+    While the network runs on one batch, the next one is preprocessed. Threads may share an embedder: each preprocesses
+    its own crops, and they take turns with the network.
 
     Example:
         with Embedder.open("model.onnx") as embedder:
             features = embedder.embed(crops, colour_order="BGR")
     """
 
-    def __init__(self, backend: Backend, batch_size: int | None = None) -> None:
+    def __init__(
+        self, backend: Backend, batch_size: int | None = None, *, preprocessing_threads: int | None = None
+    ) -> None:
         """Wrap a backend.
 
         Args:
             backend: what runs the network; closed with the embedder.
             batch_size: crops per call of the backend; None takes the largest the model allows, 32 where it allows any.
+            preprocessing_threads: None takes one where the network has the CPU, else up to four of its cores.
 
         Raises:
-            InputError: `batch_size` is not positive or larger than the backend's largest batch.
+            InputError: `batch_size` is not positive or larger than the backend's largest batch, or there is no thread.
         """
         limit = backend.max_batch
         if batch_size is not None and (batch_size < 1 or (limit is not None and batch_size > limit)):
             raise InputError(f"batch size is {batch_size}; expected 1 to {limit or 'any size'} for {backend.name}")
+        if preprocessing_threads is not None and preprocessing_threads < 1:
+            raise InputError(f"{preprocessing_threads} threads to preprocess with; expected at least 1")
         self.backend = backend
         self.batch_size = batch_size or limit or _DEFAULT_BATCH
+        self.preprocessing_threads = preprocessing_threads or _threads_beside(backend)
+        self._batches = BatchMaker(
+            backend.manifest.height, backend.manifest.width, self.batch_size, self.preprocessing_threads
+        )
+        self._turn = Lock()
+        self._closed = False
 
     @classmethod
     def open(
-        cls, path: str | Path, *, device: Device = "auto", batch_size: int | None = None, plugin: Path | None = None
+        cls,
+        path: str | Path,
+        *,
+        device: Device = "auto",
+        batch_size: int | None = None,
+        plugin: Path | None = None,
+        preprocessing_threads: int | None = None,
     ) -> "Embedder":
         """Open an `.engine` (TensorRT or TensorRT-RTX) or an `.onnx` (ONNX Runtime).
 
@@ -77,6 +77,7 @@ class Embedder:
             device: "cpu", "cuda" or "auto": the GPU where the installed runtime can use one, else the CPU, said.
             batch_size: see `__init__`.
             plugin: the StripGate library of an engine; None looks beside the engine, then where `make plugin` puts it.
+            preprocessing_threads: see `__init__`.
 
         Raises:
             InputError: no such file, or neither suffix.
@@ -84,15 +85,11 @@ class Embedder:
             MissingDependencyError: the runtime that the file needs is not installed.
             DeviceError: the device asked for cannot be used.
         """
-        path = Path(path)
-        if path.suffix not in (".onnx", ".engine"):
-            raise InputError(f"{path} is not a model that runs here; expected an .onnx or .engine file")
-        require_file(path, "model")
-        backend = _open_backend(path, device, plugin)
+        opened = open_backend(Path(path), device, plugin=plugin)
         try:
-            return cls(backend, batch_size)
+            return cls(opened, batch_size, preprocessing_threads=preprocessing_threads)
         except InputError:
-            backend.close()
+            opened.close()
             raise
 
     @property
@@ -104,27 +101,30 @@ class Embedder:
         """Embed N crops, in chunks of the batch size.
 
         Args:
-            crops: N arrays h x w x 3 uint8, any sizes; a generator is read one chunk at a time.
+            crops: N arrays h x w x 3 uint8, any sizes; a generator is read in the calling thread, one chunk ahead.
             colour_order: of all of them; OpenCV decodes to "BGR".
 
         Returns:
             N x D float32, L2-normalised; 0 x D for no crops.
 
         Raises:
-            InputError: a crop is not such an array.
+            InputError: a crop is not such an array, or the embedder is closed.
             DeviceError: the device failed.
         """
-        size = self.manifest.height, self.manifest.width
-        chunks = [
-            self.backend.run(preprocess_batch(chunk, *size, colour_order)) for chunk in _chunks(crops, self.batch_size)
-        ]
-        if not chunks:
+        if self._closed:
+            raise InputError("this embedder is closed; open the model again")
+        with closing(self._batches.batches(crops, colour_order)) as batches:
+            features = [self._run(images) for images in batches]
+        if not features:
             return np.empty((0, self.manifest.embedding_size), np.float32)
-        return np.concatenate(chunks)
+        return np.concatenate(features)
 
     def close(self) -> None:
-        """Free the backend."""
-        self.backend.close()
+        """Free the backend; what another thread is embedding ends with an `InputError`."""
+        self._closed = True
+        self._batches.close()
+        with self._turn:
+            self.backend.close()
 
     def __enter__(self) -> "Embedder":
         return self
@@ -134,20 +134,10 @@ class Embedder:
     ) -> None:
         self.close()
 
-
-def _open_backend(path: Path, device: Device, plugin: Path | None) -> Backend:
-    if path.suffix == ".onnx":
-        from .onnxruntime_backend import OnnxRuntimeBackend
-
-        return OnnxRuntimeBackend(path, device)
-    from .tensorrt_backend import TensorRTBackend
-
-    if device == "cpu":
-        raise InputError(f"{path} is an engine, which runs on a GPU only; use the .onnx file for device 'cpu'")
-    return TensorRTBackend(path, plugin)
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with self._turn:
+            return self.backend.run(images)
 
 
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
+def _threads_beside(backend: Backend) -> int:
+    return 1 if backend.device == "cpu" else min(_MOST_THREADS, usable_cores())

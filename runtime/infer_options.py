@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from .backend import Device
 from .detector import DEFAULT_SCORE
-from .embedder import Device
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
 

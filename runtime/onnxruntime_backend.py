@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .embedder import Device
+from .backend import Device, Processor
 from .errors import DeviceError, InputError, ManifestError
 from .manifest import METADATA_KEY, Manifest
 from .onnxruntime_session import first_line, open_session, uses_gpu
 
 
 class OnnxRuntimeBackend:
-    """A backend (see `runtime.embedder.Backend`) on ONNX Runtime, which takes batches of any size."""
+    """A backend (see `runtime.backend.Backend`) on ONNX Runtime, which takes batches of any size."""
 
     max_batch: int | None = None
 
@@ -33,7 +33,8 @@ class OnnxRuntimeBackend:
         self._session = open_session(path, device)
         self.manifest = _read_manifest(path, self._session)
         _check_tensors(path, self._session, self.manifest)
-        self.name = f"onnxruntime ({'CUDA' if uses_gpu(self._session) else 'CPU'})"
+        self.device: Processor = "cuda" if uses_gpu(self._session) else "cpu"
+        self.name = f"onnxruntime ({self.device.upper()})"
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x H x W x 3 uint8 RGB to N x D float32, L2-normalised.

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from .backend import Device
 from .dependencies import require
-from .embedder import Device
 from .errors import DeviceError, InputError
 from .files import require_file
 

@@ -30,23 +30,55 @@ def preprocess(crop: NDArray[np.uint8], height: int, width: int, colour_order: C
     Raises:
         InputError: `crop` is not such an array, or `colour_order` is neither "RGB" nor "BGR".
     """
-    check_crop(crop)
-    if colour_order not in ("RGB", "BGR"):
-        raise InputError(f"colour_order is {colour_order!r}; expected 'RGB' or 'BGR'")
-    resized = cv2.resize(crop, (width, height), interpolation=cv2.INTER_LINEAR)
-    if colour_order == "BGR":
-        resized = cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
-    return np.ascontiguousarray(resized, np.uint8)
+    return preprocess_batch([crop], height, width, colour_order).reshape(height, width, 3)
 
 
 def preprocess_batch(
-    crops: Sequence[NDArray[np.uint8]], height: int, width: int, colour_order: ColourOrder
+    crops: Sequence[NDArray[np.uint8]],
+    height: int,
+    width: int,
+    colour_order: ColourOrder,
+    out: NDArray[np.uint8] | None = None,
 ) -> NDArray[np.uint8]:
-    """`preprocess` for N crops: N x height x width x 3 uint8, RGB."""
-    batch = np.empty((len(crops), height, width, 3), np.uint8)
-    for row, crop in zip(batch, crops, strict=True):
-        row[...] = preprocess(crop, height, width, colour_order)
-    return batch
+    """`preprocess` for N crops of any sizes.
+
+    Args:
+        crops: N of them.
+        height: as in `preprocess`.
+        width: likewise.
+        colour_order: of all crops.
+        out: N x height x width x 3 uint8, C-contiguous, to write into; None makes a new array.
+
+    Returns:
+        `out`: N x height x width x 3 uint8, RGB.
+
+    Raises:
+        InputError: see `preprocess`; or `out` is not such an array.
+    """
+    if colour_order not in ("RGB", "BGR"):
+        raise InputError(f"colour_order is {colour_order!r}; expected 'RGB' or 'BGR'")
+    shape = (len(crops), height, width, 3)
+    if out is None:
+        out = np.empty(shape, np.uint8)
+    elif out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+        # OpenCV would answer another array by writing into one of its own.
+        raise InputError(f"out has shape {out.shape} and type {out.dtype}; expected {shape} uint8, C-contiguous")
+    for crop, image in zip(crops, out, strict=True):
+        check_crop(crop)
+        _write(crop, image, swap=colour_order == "BGR")
+    return out
+
+
+def _write(crop: NDArray[np.uint8], image: NDArray[np.uint8], *, swap: bool) -> None:
+    size = image.shape[1], image.shape[0]
+    if not swap:
+        cv2.resize(crop, size, dst=image, interpolation=cv2.INTER_LINEAR)
+    elif crop.size <= image.size:
+        # Channels are interpolated alike, so they may be swapped where there are fewer pixels.
+        cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), size, dst=image, interpolation=cv2.INTER_LINEAR)
+    else:
+        resized = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
+        cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def check_crop(crop: NDArray[np.uint8]) -> None:

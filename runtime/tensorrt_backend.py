@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from .backend import Processor
 from .device import DeviceMemory, open_device
 from .engine_match import check_architecture, check_engine_file, check_profile, check_version, find_plugin
 from .errors import DeviceError, InputError, ManifestError
@@ -20,7 +21,7 @@ _OUTPUT = "embeddings"
 
 
 class TensorRTBackend:
-    """A backend (see `runtime.embedder.Backend`) on an engine, for one thread at a time.
+    """A backend (see `runtime.backend.Backend`) on an engine, for one thread at a time.
 
     Device memory for the largest batch is allocated once and reused by every call.
     """
@@ -55,6 +56,7 @@ class TensorRTBackend:
             self._execution: _Execution | None = _Execution(path, self.manifest, library.trt, device, resources)
             self._resources = resources.pop_all()
         self.name = f"{engine.flavour} {library.version} ({device.architecture})"
+        self.device: Processor = "cuda"
         self.max_batch: int | None = engine.profile.max
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

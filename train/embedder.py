@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from runtime.embedder import Device, Embedder
+from runtime.backend import Device, Processor
+from runtime.embedder import Embedder
 from runtime.errors import DeviceError, InputError
 from runtime.manifest import Manifest
 
@@ -17,7 +18,7 @@ from .model import LgeuNet
 
 
 class TorchBackend:
-    """Runs a model in float32 with torch; see `runtime.embedder.Backend`."""
+    """Runs a model in float32 with torch; see `runtime.backend.Backend`."""
 
     def __init__(self, model: LgeuNet, manifest: Manifest, device: torch.device) -> None:
         """Wrap a model, which is put into evaluation mode and onto `device`.
@@ -26,6 +27,7 @@ class TorchBackend:
             DeviceError: the device has no room for it, or failed.
         """
         self._device = device
+        self.device: Processor = "cpu" if device.type == "cpu" else "cuda"
         self.name = f"torch ({'CPU' if device.type == 'cpu' else torch.cuda.get_device_name(device)})"
         with _device_errors(f"{self.name} could not take the model"):
             # The images arrive channels-last, so the weights had better be, too.

@@ -42,7 +42,7 @@ class Broken:
     def __init__(self, embedder: Embedder, *, fails: bool) -> None:
         self._inner = embedder.backend
         self._fails = fails
-        self.name, self.manifest, self.max_batch = "broken", self._inner.manifest, None
+        self.name, self.device, self.manifest, self.max_batch = "broken", "cpu", self._inner.manifest, None
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._fails:

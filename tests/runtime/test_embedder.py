@@ -76,6 +76,7 @@ class Limited:
     """A backend that takes at most three images and notes what it was given."""
 
     name = "limited"
+    device = "cpu"
     max_batch: int | None = 3
 
     def __init__(self, manifest: Manifest) -> None:

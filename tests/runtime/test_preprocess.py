@@ -3,12 +3,13 @@
 import math
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.preprocess import preprocess, preprocess_batch
+from runtime.preprocess import ColourOrder, preprocess, preprocess_batch
 
 
 def bilinear(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float64]:
@@ -62,6 +63,37 @@ def test_a_batch_is_its_crops(crops: list[NDArray[np.uint8]]) -> None:
     assert batch.shape == (len(crops), 16, 8, 3)
     for row, crop in zip(batch, crops, strict=True):
         np.testing.assert_array_equal(row, preprocess(crop, 16, 8, "BGR"))
+
+
+@pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("size", [(16, 8), (5, 3), (32, 16), (64, 32), (300, 200), (1, 400), (17, 8)])
+def test_swapping_channels_first_or_last_is_the_same(size: tuple[int, int], order: ColourOrder) -> None:
+    """Small crops are swapped before they are resized, large ones afterwards."""
+    crop = np.random.default_rng(5).integers(0, 256, (*size, 3), np.uint8)
+    expected = cv2.resize(crop, (8, 16), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(preprocess(crop, 16, 8, order), expected if order == "RGB" else expected[..., ::-1])
+
+
+def test_a_batch_in_memory_that_is_there(crops: list[NDArray[np.uint8]]) -> None:
+    memory = np.zeros((len(crops) + 2, 16, 8, 3), np.uint8)
+    batch = preprocess_batch(crops, 16, 8, "BGR", out=memory[1:-1])
+    assert np.shares_memory(batch, memory)
+    np.testing.assert_array_equal(memory[1:-1], preprocess_batch(crops, 16, 8, "BGR"))
+    assert not memory[[0, -1]].any()
+
+
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((2, 16, 8, 3), np.uint8),
+        np.zeros((1, 8, 16, 3), np.uint8),
+        np.zeros((1, 16, 8, 3), np.float32),
+        np.zeros((1, 16, 16, 3), np.uint8)[:, :, ::2],
+    ],
+)
+def test_memory_that_does_not_fit(out: NDArray[np.uint8]) -> None:
+    with pytest.raises(InputError, match=r"expected \(1, 16, 8, 3\) uint8, C-contiguous"):
+        preprocess_batch([np.zeros((4, 4, 3), np.uint8)], 16, 8, "RGB", out=out)
 
 
 @pytest.mark.parametrize(
