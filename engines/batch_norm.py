@@ -8,6 +8,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .graph import copy_model, replace_nodes
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -23,8 +25,7 @@ def fold_batch_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         A new model; equal to `model` where there is no batch norm with constant statistics.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_model(model)
     if not any(node.op_type == "BatchNormalization" for node in model.graph.node):
         return result
     graph = result.graph
@@ -104,11 +105,7 @@ def _ranks(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _replace(graph: onnx.GraphProto, nodes: list[onnx.NodeProto], arrays: Arrays) -> None:
-    # The nodes are copied because clearing the field would empty the ones that stay.
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(kept)
-    del graph.value_info[:]
+    replace_nodes(graph, nodes)
     used = {name for node in graph.node for name in node.input}
     tensors = [numpy_helper.from_array(array, name) for name, array in arrays.items() if name in used]
     del graph.initializer[:]

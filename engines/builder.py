@@ -229,8 +229,9 @@ class _Build:
         if self._library.flavour == "tensorrt-rtx":
             config.num_compute_capabilities = 1
             config.set_compute_capability(self._trt.ComputeCapability.__members__[architecture], 0)
-        shape = (self._manifest.height, self._manifest.width, 3)
         sizes = self._builder.create_optimization_profile()
-        sizes.set_shape(IMAGES, *((batch, *shape) for batch in (profile.min, profile.opt, profile.max)))
+        sizes.set_shape(
+            IMAGES, *((batch, *self._manifest.input_shape) for batch in (profile.min, profile.opt, profile.max))
+        )
         config.add_optimization_profile(sizes)
         return config

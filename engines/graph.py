@@ -1,7 +1,7 @@
 """An ONNX file of ours in memory: reading, writing, its manifest and what becomes of StripGate's function body."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -112,8 +112,7 @@ def set_functions(model: onnx.ModelProto, mode: Functions) -> onnx.ModelProto:
         raise InputError(f"functions is {mode!r}; expected one of {', '.join(get_args(Functions))}")
     manifest = read_manifest(model)
     check_functions(model, manifest)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_model(model)
     if not manifest.has_strip_gate or manifest.functions == mode:
         return result
     if manifest.functions == "inline":
@@ -121,9 +120,9 @@ def set_functions(model: onnx.ModelProto, mode: Functions) -> onnx.ModelProto:
             f"functions {mode!r} needs the StripGate node, which was inlined in this file; start from the file that "
             "`lgeu export` wrote"
         )
-    _detach(result)
+    detach_body(result)
     if mode != "strip":
-        _attach(result)
+        attach_body(result)
     if mode == "inline":
         result = inliner.inline_local_functions(result)
     opset = {entry.domain: entry.version for entry in result.opset_import if mode != "inline" or entry.domain != DOMAIN}
@@ -137,7 +136,7 @@ def check_functions(model: onnx.ModelProto, manifest: Manifest) -> None:
     """Refuse a graph whose StripGate is not what its manifest says.
 
     Raises:
-        ManifestError: the node or the body is missing, or is there and should not be.
+        ManifestError: the node or the body is missing, or is there and should not be, or the node reads another layout.
     """
     found = strip_gate_form(model)
     expected = None if manifest.functions == "inline" else manifest.functions
@@ -146,6 +145,12 @@ def check_functions(model: onnx.ModelProto, manifest: Manifest) -> None:
         raise ManifestError(
             f"the graph {described[found]}, and its manifest says gate {manifest.gate!r} with functions "
             f"{manifest.functions!r}; the file is damaged or was changed by another tool: export it again"
+        )
+    layouts = {"nhwc" if is_channels_last(node) else "nchw" for node in model.graph.node if is_strip_gate(node)}
+    if layouts - {manifest.gate_layout}:
+        raise ManifestError(
+            f"StripGate reads {' and '.join(sorted(layouts))}, and the manifest says {manifest.gate_layout}; the file "
+            "was changed by another tool: export it again"
         )
 
 
@@ -170,17 +175,46 @@ def tensor_types(model: onnx.ModelProto, *, strict: bool = True) -> dict[str, in
     return {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
 
 
+def copy_model(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that can be changed."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    return result
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Put `nodes`, some of which may be the graph's own, in the place of its nodes; forget the types between them."""
+    # Copies, because clearing the field empties the ones that stay.
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+    del graph.value_info[:]
+
+
+def transposes(node: onnx.NodeProto, perm: Sequence[int]) -> bool:
+    """Whether a node is a Transpose by `perm`."""
+    return node.op_type == "Transpose" and any(
+        attribute.name == "perm" and list(attribute.ints) == list(perm) for attribute in node.attribute
+    )
+
+
 def _has_body(model: onnx.ModelProto) -> bool:
     return any(function.domain == DOMAIN and function.name == OPERATOR for function in model.functions)
 
 
-def _detach(model: onnx.ModelProto) -> None:
+def detach_body(model: onnx.ModelProto) -> None:
+    """Take StripGate's function body out, if it is there; the manifest is not changed."""
     others = [f for f in model.functions if (f.domain, f.name) != (DOMAIN, OPERATOR)]
     del model.functions[:]
     model.functions.extend(others)
 
 
-def _attach(model: onnx.ModelProto) -> None:
+def attach_body(model: onnx.ModelProto) -> None:
+    """Put StripGate's function body in, for the layout that the nodes read; the manifest is not changed.
+
+    Raises:
+        InputError: two nodes read different layouts.
+    """
     layouts = {is_channels_last(node) for node in model.graph.node if is_strip_gate(node)}
     if len(layouts) > 1:
         raise InputError("StripGate nodes read X in two layouts; one function body serves one: export them alike")

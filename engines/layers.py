@@ -13,6 +13,7 @@ from runtime.manifest import Manifest
 PLUGIN_LAYER = "PLUGIN_V3"
 _CONVOLUTIONS = ("CONVOLUTION", "DECONVOLUTION")
 _TYPE = {"fp32": "FLOAT", "fp16": "HALF"}
+_INPUT_TYPE = {"uint8": "UINT8", "float32": "FLOAT"}
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], manifest:
         InputError: they are not.
     """
     expected = (
-        [Tensor("images", "UINT8", (-1, manifest.height, manifest.width, 3))],
+        [Tensor("images", _INPUT_TYPE[manifest.input_type], (-1, *manifest.input_shape))],
         [Tensor("embeddings", "FLOAT", (-1, manifest.embedding_size))],
     )
     if (list(inputs), list(outputs)) != expected:

@@ -9,13 +9,20 @@ from onnx import TensorProto, checker, defs, helper, numpy_helper, shape_inferen
 from runtime.errors import InputError
 
 from .batch_norm import fold_batch_norms
-from .graph import DESCRIPTOR, IMAGES, check_functions, read_manifest, set_functions, tensor_types, write_manifest
+from .graph import (
+    DESCRIPTOR,
+    check_functions,
+    copy_model,
+    read_manifest,
+    replace_nodes,
+    set_functions,
+    tensor_types,
+    write_manifest,
+)
+from .input_format import pixel_nodes
 from .strip_gate import is_strip_gate
 
 FP16_MAX = float(np.finfo(np.float16).max)
-
-# What may stand between the uint8 pixels and the first layer with weights: their normalisation.
-_PIXEL_OPERATORS = {"Cast", "Transpose", "Add", "Sub", "Mul", "Div"}
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -40,9 +47,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     manifest = read_manifest(model)
     check_functions(model, manifest)
     if manifest.precision == "fp16":
-        result = onnx.ModelProto()
-        result.CopyFrom(model)
-        return result
+        return copy_model(model)
     if manifest.functions == "inline":
         raise InputError("StripGate was inlined in this file; cast the file that `lgeu export` wrote, then inline it")
     result = fold_batch_norms(set_functions(model, "keep"))
@@ -63,7 +68,7 @@ def float32_nodes(graph: onnx.GraphProto) -> set[int]:
     Raises:
         InputError: the graph has no tensor "descriptor", by which the L2 norm is found.
     """
-    return _pixel_nodes(graph) | _tail_nodes(graph)
+    return pixel_nodes(graph) | _tail_nodes(graph)
 
 
 class _Cast:
@@ -97,10 +102,9 @@ class _Cast:
             raise InputError(
                 f"output {wrong[0]!r} would be fp16; expected an L2 norm behind {DESCRIPTOR!r}: export it again"
             )
-        for field, content in ((self.graph.node, self.nodes), (self.graph.initializer, list(self.tensors.values()))):
-            del field[:]
-            field.extend(content)
-        del self.graph.value_info[:]
+        replace_nodes(self.graph, self.nodes)
+        del self.graph.initializer[:]
+        self.graph.initializer.extend(self.tensors.values())
 
     def _read(self, name: str, half: bool) -> str:
         """The name under which a node reads `name` in the type it wants; a Cast or a constant is made when needed."""
@@ -134,18 +138,6 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
             raise InputError(f"the type of {unknown[0]!r} ({node.op_type}) is not known; this graph cannot be cast")
     constants = {tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
     return constants | {name for name, kind in known.items() if kind == TensorProto.FLOAT}
-
-
-def _pixel_nodes(graph: onnx.GraphProto) -> set[int]:
-    pixels = {IMAGES}
-    constants = {tensor.name for tensor in graph.initializer}
-    found = set()
-    for index, node in enumerate(graph.node):
-        inputs = set(node.input)
-        if node.op_type in _PIXEL_OPERATORS and inputs & pixels and inputs <= pixels | constants:
-            found.add(index)
-            pixels.update(node.output)
-    return found
 
 
 def _tail_nodes(graph: onnx.GraphProto) -> set[int]:
@@ -197,9 +189,8 @@ def _constants_to_initialisers(graph: onnx.GraphProto) -> None:
             tensor = node.attribute[0].t
             graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(tensor), node.output[0]))
         else:
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-    del graph.node[:]
-    graph.node.extend(nodes)
+            nodes.append(node)
+    replace_nodes(graph, nodes)
 
 
 def _refuse_control_flow(graph: onnx.GraphProto) -> None:

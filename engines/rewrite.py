@@ -1,14 +1,22 @@
-"""One ONNX file into another for a runtime that wants its functions or its precision otherwise."""
+"""One ONNX file into another for a runtime that wants its functions, precision, layout or input otherwise."""
 
 from pathlib import Path
 from typing import get_args
 
 from runtime.dependencies import require
 from runtime.errors import InputError
-from runtime.manifest import Functions, Precision
+from runtime.manifest import Functions, GateLayout, InputFormat, Precision
 
 
-def rewrite(path: Path, out: Path, *, functions: Functions, precision: Precision | None = None) -> Path:
+def rewrite(
+    path: Path,
+    out: Path,
+    *,
+    functions: Functions,
+    precision: Precision | None = None,
+    layout: GateLayout | None = None,
+    input_format: InputFormat | None = None,
+) -> Path:
     """Write `path` anew to `out`, atomically.
 
     Args:
@@ -18,18 +26,22 @@ def rewrite(path: Path, out: Path, *, functions: Functions, precision: Precision
             (TensorRT up to 10.6), or "inline" it, so that only standard operators remain (OpenVINO). "keep" puts the
             body back into a stripped file.
         precision: "fp16" casts the graph; None leaves it as it is.
+        layout: how StripGate reads the feature map, see `engines.gate_layout`; None leaves it as it is.
+        input_format: what the file takes as `images`, see `engines.input_format`; None leaves it as it is.
 
     Returns:
         `out`.
 
     Raises:
         InputError: `path` is missing, truncated or not ONNX; fp32 is asked of an fp16 file; the graph cannot be cast;
-            or the node is asked for and was inlined before.
+            the node is asked for and was inlined before; or there is no StripGate to read another layout.
         ManifestError: `path` has no manifest, or one that does not match the graph.
         MissingDependencyError: the package onnx is not installed.
     """
     require("onnx", purpose="rewriting an .onnx file", install="pip install 'lgeu-reid[engines]'")
+    from .gate_layout import set_gate_layout
     from .graph import load_model, read_manifest, save_model, set_functions
+    from .input_format import set_input_format
     from .precision import to_fp16
 
     if precision is not None and precision not in get_args(Precision):
@@ -41,6 +53,10 @@ def rewrite(path: Path, out: Path, *, functions: Functions, precision: Precision
     try:
         if precision == "fp16":
             model = to_fp16(model)
+        if layout is not None:
+            model = set_gate_layout(model, layout)
+        if input_format is not None:
+            model = set_input_format(model, input_format)
         model = set_functions(model, functions)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error

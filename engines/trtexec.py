@@ -47,7 +47,7 @@ def _common_arguments(
     onnx_path: Path, engine: Path, library: Path | None, manifest: Manifest, profile: BatchProfile
 ) -> list[str]:
     shapes = [
-        f"--{bound}Shapes={IMAGES}:{batch}x{manifest.height}x{manifest.width}x3"
+        f"--{bound}Shapes={IMAGES}:{'x'.join(map(str, (batch, *manifest.input_shape)))}"
         for bound, batch in (("min", profile.min), ("opt", profile.opt), ("max", profile.max))
     ]
     # Loaded dynamically: a static plugin is found only if it registers itself, which ours does not.

@@ -5,7 +5,7 @@ from pathlib import Path
 from runtime.errors import InputError
 from runtime.files import write_bytes
 from runtime.manifest import BatchProfile, Manifest
-from runtime.preprocess import preprocess_batch
+from runtime.preprocess import network_input, preprocess_batch
 from runtime.progress import progress
 from runtime.tensorrt_backend import fit_batch
 
@@ -46,7 +46,8 @@ def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) ->
     arguments = []
     for number, start in enumerate(progress(range(0, len(images), profile.max), "writing inputs", unit="batch")):
         crops = [dataset.read(image) for image in images[start : start + profile.max]]
-        batch = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profile, shape)
+        pixels = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profile, shape)
+        batch = network_input(pixels, manifest.input_format)
         path = out / f"{number:04d}.bin"
         write_bytes(path, batch.tobytes())
         arguments.append(

@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, shape_inference
 
 from engines.graph import EMBEDDINGS, IMAGES
 from engines.precision import float32_nodes
+from runtime.manifest import InputFormat
+from runtime.preprocess import network_input
 from runtime.progress import progress
 
 Images = NDArray[np.uint8]
@@ -50,7 +52,10 @@ class Activation:
 
 
 def compare(
-    model: onnx.ModelProto, reference: Callable[[Images], Embeddings], images: Images
+    model: onnx.ModelProto,
+    reference: Callable[[Images], Embeddings],
+    images: Images,
+    input_format: InputFormat = "uint8-nhwc",
 ) -> tuple[BatchCheck, ...]:
     """Run a model with ONNX Runtime on the CPU at batches 1, 7 and 32 and compare it with a reference.
 
@@ -58,13 +63,14 @@ def compare(
         model: with StripGate's body.
         reference: images to L2-normalised embeddings.
         images: M x H x W x 3 uint8 RGB, M >= 1; taken from the start, and again where a batch needs more.
+        input_format: what the model takes; the reference takes `images` as they are.
     """
     session = _session(model)
     checks = []
     for batch in BATCHES:
         part = images[np.arange(batch) % len(images)]
         expected = reference(part).astype(np.float64)
-        given = session.run([EMBEDDINGS], {IMAGES: part})[0].astype(np.float64)
+        given = session.run([EMBEDDINGS], {IMAGES: network_input(part, input_format)})[0].astype(np.float64)
         lengths = np.linalg.norm(given, axis=1) * np.linalg.norm(expected, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             cosine = (expected * given).sum(1) / lengths
@@ -73,7 +79,7 @@ def compare(
     return tuple(checks)
 
 
-def largest_activation(model: onnx.ModelProto, images: Images) -> Activation:
+def largest_activation(model: onnx.ModelProto, images: Images, input_format: InputFormat = "uint8-nhwc") -> Activation:
     """Find the largest absolute value among the tensors of an fp32 graph that are half in the fp16 file.
 
     Every one of them gets its maximum as an extra output, so what comes back is a number each and memory stays small.
@@ -81,6 +87,7 @@ def largest_activation(model: onnx.ModelProto, images: Images) -> Activation:
     Args:
         model: fp32, with StripGate's body.
         images: M x H x W x 3 uint8 RGB.
+        input_format: what the model takes.
     """
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
@@ -101,7 +108,10 @@ def largest_activation(model: onnx.ModelProto, images: Images) -> Activation:
         watched.graph.output.append(helper.make_tensor_value_info(f"watched.max.{index}", TensorProto.FLOAT, []))
     session = _session(watched)
     starts = range(0, len(images), _CHUNK)
-    maxima = [session.run(None, {IMAGES: images[i : i + _CHUNK]}) for i in progress(starts, "largest activation")]
+    maxima = [
+        session.run(None, {IMAGES: network_input(images[i : i + _CHUNK], input_format)})
+        for i in progress(starts, "largest activation")
+    ]
     largest = np.asarray(maxima, np.float64).max(0)
     # A NaN is the largest of all here, as it should be.
     index = int(np.argmax(np.where(np.isnan(largest), math.inf, largest)))

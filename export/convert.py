@@ -13,9 +13,12 @@ import torch
 from onnx import checker
 
 from engines.batch_norm import fold_batch_norms
+from engines.gate_layout import check_gate_layout, set_gate_layout
 from engines.graph import DESCRIPTOR, EMBEDDINGS, IMAGES, set_functions, write_manifest
+from engines.input_format import set_input_format
 from engines.strip_gate import IR_VERSION, OPSET, is_strip_gate
 from runtime.errors import InputError
+from runtime.manifest import GateLayout, InputFormat
 from train.checkpoint import Checkpoint
 
 from .network import ExportNet
@@ -24,19 +27,28 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 _WRAPPER = "net."
 
 
-def convert(checkpoint: Checkpoint, checkpoint_sha256: str) -> onnx.ModelProto:
+def convert(
+    checkpoint: Checkpoint,
+    checkpoint_sha256: str,
+    *,
+    layout: GateLayout = "nchw",
+    input_format: InputFormat = "uint8-nhwc",
+) -> onnx.ModelProto:
     """Convert a checkpoint to an fp32 ONNX model with manifest and StripGate's body.
 
     Args:
         checkpoint: of `train.checkpoint.load_checkpoint`.
         checkpoint_sha256: hash of its file.
+        layout: how StripGate reads the feature map; "nhwc" puts a Transpose in front of it.
+        input_format: what the model takes as `images`.
 
     Returns:
-        A model that has passed ONNX's checker: uint8 `images` in, float32 `embeddings` out, any N.
+        A model that has passed ONNX's checker: `images` in, float32 `embeddings` out, any N.
 
     Raises:
-        InputError: torch's exporter does not take the backbone.
+        InputError: torch's exporter does not take the backbone, or `layout` is "nhwc" and there is no StripGate.
     """
+    check_gate_layout(layout, checkpoint.manifest)
     model = _trace(checkpoint)
     _tidy(model)
     manifest = dataclasses.replace(
@@ -49,6 +61,7 @@ def convert(checkpoint: Checkpoint, checkpoint_sha256: str) -> onnx.ModelProto:
     )
     write_manifest(model, manifest)
     model = fold_batch_norms(set_functions(model, "keep"))
+    model = set_input_format(set_gate_layout(model, layout), input_format)
     checker.check_model(model, full_check=True)
     return model
 

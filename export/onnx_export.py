@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from engines.precision import to_fp16
 from runtime.errors import InputError
 from runtime.files import atomic_path, removed_path, sha256
-from runtime.manifest import UNTRAINED, Manifest
+from runtime.manifest import UNTRAINED, GateLayout, InputFormat, Manifest
 from runtime.preprocess import preprocess_batch
 from runtime.progress import progress
 from train.checkpoint import load_checkpoint
@@ -24,61 +25,81 @@ from .report import FP16_MIN_COSINE, FP16_MIN_COSINE_UNTRAINED, ExportReport, ch
 
 
 def export_checkpoint(
-    checkpoint: Path, out: Path, crops: Iterable[NDArray[np.uint8]] | None = None, *, fp16: bool = True
+    checkpoint: Path,
+    out: Path,
+    crops: Iterable[NDArray[np.uint8]] | None = None,
+    *,
+    fp16: bool = True,
+    layout: GateLayout = "nchw",
+    input_format: InputFormat = "uint8-nhwc",
 ) -> ExportReport:
     """Export a checkpoint to ONNX.
 
-    Both files take `images` (N x H x W x 3 uint8 RGB, any N) and give `embeddings` (N x D float32, L2-normalised), and
-    hold the manifest, the StripGate node and its function body. They are written together, after both have passed:
-    ONNX's checker; fp32 within 1e-5 of torch in every element; fp16 at a cosine to torch of at least .999 (.99 where
-    the weights are random); each with ONNX Runtime on the CPU at batches 1, 7 and 32; and no activation beyond fp16's
-    largest number. Without `fp16`, a `model.fp16.onnx` that an earlier export left in `out` is removed: it would be
-    another model's.
+    Both files take `images` (RGB, 0..255, any N; N x H x W x 3 uint8, or N x 3 x H x W float32) and give `embeddings`
+    (N x D float32, L2-normalised), and hold the manifest, the StripGate node and its function body. They are written
+    together, after both have passed: ONNX's checker; fp32 within 1e-5 of torch in every element; fp16 at a cosine to
+    torch of at least .999 (.99 where the weights are random); each with ONNX Runtime on the CPU at batches 1, 7 and 32;
+    and no activation beyond fp16's largest number. Without `fp16`, an fp16 file that an earlier export left in `out`
+    is removed: it would be another model's.
 
     Args:
         checkpoint: a `checkpoint.pt`.
-        out: folder for `model.onnx` and `model.fp16.onnx`; made if need be.
+        out: folder for `model.onnx` and `model.fp16.onnx`, or, for an input format other than the runtime's own, for
+            `model.float-nchw.onnx` and `model.float-nchw.fp16.onnx`; made if need be.
         crops: real crops to check on, h x w x 3 uint8 BGR, any sizes; None takes 32 images of random noise, on which
             activations say little about those on real images.
-        fp16: whether to write `model.fp16.onnx`, too, or to remove it.
+        fp16: whether to write the fp16 file, too, or to remove it.
+        layout: how StripGate reads the feature map; "nhwc" puts a Transpose in front of it.
+        input_format: what the files take as `images`: "uint8-nhwc", or "float-nchw" for DeepStream's nvinfer.
 
     Raises:
-        InputError: no such checkpoint, no crops, a weight that fp16 cannot hold, or `out` cannot be written to.
+        InputError: no such checkpoint, no crops, a weight that fp16 cannot hold, `layout` is "nhwc" and there is no
+            StripGate, or `out` cannot be written to.
         ManifestError: the checkpoint's manifest is not valid.
         CheckFailedError: a file disagrees with torch, or fp16 overflows; nothing was written.
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; expected a folder for model.onnx and model.fp16.onnx")
+        raise InputError(f"{out} is a file; expected a folder for the ONNX files")
+    fp32_path, fp16_path = (out / name for name in _names(input_format))
     source = load_checkpoint(Path(checkpoint))
     images, described = _images(crops, source.manifest)
     min_cosine = FP16_MIN_COSINE_UNTRAINED if source.manifest.trained_on == UNTRAINED else FP16_MIN_COSINE
     files: dict[Path, onnx.ModelProto] = {}
     fp16_checks: tuple[BatchCheck, ...] = ()
     with progress(range(4), "exporting", unit="step") as bar:
-        model = files[out / "model.onnx"] = convert(source, sha256(Path(checkpoint)))
+        hashed = sha256(Path(checkpoint))
+        model = files[fp32_path] = convert(source, hashed, layout=layout, input_format=input_format)
         bar.update()
         reference = TorchBackend(source.model, source.manifest, torch.device("cpu")).run
-        fp32_checks = compare(model, reference, images)
+        fp32_checks = compare(model, reference, images, input_format)
         check_fp32(fp32_checks)
         bar.update()
-        activation = largest_activation(model, images)
+        activation = largest_activation(model, images, input_format)
         bar.update()
         if fp16:
-            half = files[out / "model.fp16.onnx"] = _cast(model)
-            fp16_checks = compare(half, reference, images)
+            half = files[fp16_path] = _cast(model)
+            fp16_checks = compare(half, reference, images, input_format)
             check_fp16(fp16_checks, min_cosine, activation)
         bar.update()
-    _save_together(files, () if fp16 else (out / "model.fp16.onnx",))
+    _save_together(files, () if fp16 else (fp16_path,))
     return ExportReport(
-        fp32=out / "model.onnx",
-        fp16=out / "model.fp16.onnx" if fp16 else None,
+        fp32=fp32_path,
+        fp16=fp16_path if fp16 else None,
         images=described,
         fp32_checks=fp32_checks,
         fp16_checks=fp16_checks,
         min_cosine=min_cosine,
         activation=activation,
     )
+
+
+def _names(input_format: InputFormat) -> tuple[str, str]:
+    """Of the fp32 and the fp16 file. Files that take something else must not lie where `model.onnx` is expected."""
+    if input_format not in get_args(InputFormat):
+        raise InputError(f"input format is {input_format!r}; expected one of {', '.join(get_args(InputFormat))}")
+    stem = "model" if input_format == "uint8-nhwc" else f"model.{input_format}"
+    return f"{stem}.onnx", f"{stem}.fp16.onnx"
 
 
 def _cast(model: onnx.ModelProto) -> onnx.ModelProto:

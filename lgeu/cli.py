@@ -11,9 +11,10 @@ import typer
 from runtime.console import INTERRUPTED, configure_logging, run_command
 from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError, MissingDependencyError
-from runtime.manifest import BatchProfile, Flavour, Functions, read_engine_manifest
+from runtime.manifest import BatchProfile, Flavour, read_engine_manifest
 
 from .evaluate import evaluate
+from .export import export, rewrite
 from .inspect import inspect
 from .models import open_model
 from .options import DataOption, DeviceOption, PluginOption, SplitOption
@@ -65,41 +66,8 @@ def train(
     logger.info("wrote %s", checkpoint)
 
 
-@app.command()
-def export(
-    checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of `lgeu train`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for model.onnx and model.fp16.onnx.")],
-    crops: Annotated[
-        Path | None, typer.Option("--crops", help="Folder of real crops to check with; random noise without it.")
-    ] = None,
-    fp16: Annotated[
-        bool,
-        typer.Option(help="Write model.fp16.onnx, too; --no-fp16 (for a model that overflows) removes an older one."),
-    ] = True,
-) -> None:
-    """Export a checkpoint to ONNX in fp32 and fp16, checked against PyTorch."""
-    from export.onnx_export import export_checkpoint
-    from runtime.images import list_images, read_image
-
-    images = [read_image(path) for path in list_images(crops)] if crops else None
-    logger.info("%s", export_checkpoint(checkpoint, out, images, fp16=fp16))
-
-
-@app.command()
-def rewrite(
-    model: Annotated[Path, typer.Argument(help="An ONNX file of `lgeu export`.")],
-    out: Annotated[Path, typer.Option("--out", help="The file to write.")],
-    functions: Annotated[
-        Functions,
-        typer.Option("--functions", help="keep the body; strip it (TensorRT <= 10.6); inline it (OpenVINO)."),
-    ] = "keep",
-    precision: Annotated[Literal["fp16"] | None, typer.Option("--precision", help="Cast an fp32 file.")] = None,
-) -> None:
-    """Rewrite an exported ONNX file for a runtime that needs it otherwise."""
-    from engines.rewrite import rewrite as rewrite_file
-
-    rewrite_file(model, out, functions=functions, precision=precision)
-    logger.info("wrote %s", out)
+app.command()(export)
+app.command()(rewrite)
 
 
 @app.command()

@@ -25,6 +25,8 @@ _JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", list: "a
 Gate = Literal["strip", "se", "none"]
 Precision = Literal["fp32", "fp16"]
 Functions = Literal["keep", "strip", "inline"]
+InputFormat = Literal["uint8-nhwc", "float-nchw"]
+GateLayout = Literal["nchw", "nhwc"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
 
 
@@ -98,6 +100,9 @@ class Manifest:
         checkpoint_sha256: hash of the checkpoint the file was exported from; None inside a checkpoint.
         opset: operator set versions by domain ("" is ONNX's own); empty inside a checkpoint.
         functions: what became of StripGate's function body; None where the model has no StripGate, and in a checkpoint.
+        gate_layout: how StripGate reads the feature map, (N, C, H, W) or (N, H, W, C); "nchw" without StripGate.
+        input_format: what the input `images` is: "uint8-nhwc" (N, H, W, 3) uint8, or "float-nchw" (N, 3, H, W) float32.
+            Either holds pixel values of 0..255: the normalisation is in the graph.
         tools: versions of the packages that wrote the file.
         colour_order: of the input `images`; always RGB.
         resize: how a crop became the input; always bilinear, aspect ratio not kept.
@@ -119,6 +124,8 @@ class Manifest:
     checkpoint_sha256: str | None = None
     opset: Mapping[str, int] = field(default_factory=dict)
     functions: Functions | None = None
+    gate_layout: GateLayout = "nchw"
+    input_format: InputFormat = "uint8-nhwc"
     tools: Mapping[str, str] = field(default_factory=dict)
     colour_order: Literal["RGB"] = "RGB"
     resize: Literal["bilinear"] = "bilinear"
@@ -138,6 +145,17 @@ class Manifest:
     def has_strip_gate(self) -> bool:
         """Whether the graph has a StripGate node; the SE unit is one with a single strip."""
         return self.gate != "none"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """One image of the input `images`: (H, W, 3), or (3, H, W) where the input is planar."""
+        size = self.height, self.width
+        return (3, *size) if self.input_format == "float-nchw" else (*size, 3)
+
+    @property
+    def input_type(self) -> Literal["uint8", "float32"]:
+        """Type of the input `images`, as NumPy and TensorRT name it."""
+        return "float32" if self.input_format == "float-nchw" else "uint8"
 
     def to_json(self) -> str:
         """As JSON text that `from_json` reads back to an equal manifest."""

@@ -10,6 +10,10 @@ from .backend import Device, Processor
 from .errors import DeviceError, InputError, ManifestError
 from .manifest import METADATA_KEY, Manifest
 from .onnxruntime_session import first_line, open_session, uses_gpu
+from .preprocess import network_input
+
+# As ONNX Runtime names them.
+_TYPE = {"uint8": "uint8", "float32": "float"}
 
 
 class OnnxRuntimeBackend:
@@ -37,7 +41,7 @@ class OnnxRuntimeBackend:
         self.name = f"onnxruntime ({self.device.upper()})"
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """N x H x W x 3 uint8 RGB to N x D float32, L2-normalised.
+        """N x H x W x 3 uint8 RGB, whatever the model's input format, to N x D float32, L2-normalised.
 
         Raises:
             DeviceError: ONNX Runtime failed, e.g. for want of memory.
@@ -45,8 +49,9 @@ class OnnxRuntimeBackend:
         """
         if self._session is None:
             raise InputError("this embedder is closed; open the model again")
+        batch = network_input(images, self.manifest.input_format)
         try:
-            (embeddings,) = self._session.run(["embeddings"], {"images": images})
+            (embeddings,) = self._session.run(["embeddings"], {"images": batch})
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
             raise DeviceError(
                 f"{self.name} failed on a batch of shape {images.shape}: {first_line(error)}; try a smaller batch size"
@@ -68,7 +73,7 @@ def _read_manifest(path: Path, session: Any) -> Manifest:
 
 
 def _check_tensors(path: Path, session: Any, manifest: Manifest) -> None:
-    _check_tensor(path, "input", session.get_inputs(), "images", "uint8", (manifest.height, manifest.width, 3))
+    _check_tensor(path, "input", session.get_inputs(), "images", _TYPE[manifest.input_type], manifest.input_shape)
     _check_tensor(path, "output", session.get_outputs(), "embeddings", "float", (manifest.embedding_size,))
 
 

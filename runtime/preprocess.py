@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .manifest import InputFormat
 
 ColourOrder = Literal["RGB", "BGR"]
 
@@ -79,6 +80,22 @@ def _write(crop: NDArray[np.uint8], image: NDArray[np.uint8], *, swap: bool) -> 
     else:
         resized = cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
         cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def network_input(images: NDArray[np.uint8], input_format: InputFormat) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """What the input `images` of a model takes.
+
+    Args:
+        images: N x H x W x 3 uint8, RGB.
+        input_format: the model's, of its manifest.
+
+    Returns:
+        For "uint8-nhwc" `images` itself; for "float-nchw" N x 3 x H x W float32 with the same values, in 0..255. Both
+        C-contiguous where `images` is.
+    """
+    if input_format == "uint8-nhwc":
+        return images
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
 
 
 def check_crop(crop: NDArray[np.uint8]) -> None:

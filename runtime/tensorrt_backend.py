@@ -1,5 +1,6 @@
 """Running an engine with TensorRT 10.3 to 11 or with TensorRT-RTX."""
 
+import math
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from .device import DeviceMemory, open_device
 from .engine_match import check_architecture, check_engine_file, check_profile, check_version, find_plugin
 from .errors import DeviceError, InputError, ManifestError
 from .manifest import BatchProfile, EngineManifest, Manifest, read_engine_manifest
+from .preprocess import network_input
 from .tensorrt_library import default_plugin, load_plugin, load_tensorrt
 from .tensorrt_log import collecting_logger, complaint
 
@@ -60,7 +62,8 @@ class TensorRTBackend:
         self.max_batch: int | None = engine.profile.max
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """N x H x W x 3 uint8 RGB, 1 <= N <= max_batch, to N x D float32, L2-normalised.
+        """N x H x W x 3 uint8 RGB, whatever the engine's input format, 1 <= N <= max_batch, to N x D float32,
+        L2-normalised.
 
         Raises:
             InputError: `images` is not such an array, or the backend is closed.
@@ -106,7 +109,7 @@ class _Execution:
         self._addresses: dict[str, int] = {}
         largest = self._profile.max
         for name, size in (
-            (_INPUT, largest * manifest.height * manifest.width * 3),
+            (_INPUT, largest * math.prod(manifest.input_shape) * np.dtype(manifest.input_type).itemsize),
             (_OUTPUT, largest * manifest.embedding_size * np.dtype(np.float32).itemsize),
         ):
             self._addresses[name] = device.allocate(size)
@@ -116,7 +119,8 @@ class _Execution:
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `TensorRTBackend.run`."""
-        batch = fit_batch(images, self._profile, (self._manifest.height, self._manifest.width, 3))
+        images_shape = (self._manifest.height, self._manifest.width, 3)
+        batch = network_input(fit_batch(images, self._profile, images_shape), self._manifest.input_format)
         output = np.empty((len(batch), self._manifest.embedding_size), np.float32)
         self._messages.clear()
         if not self._context.set_input_shape(_INPUT, batch.shape):
@@ -177,7 +181,7 @@ def check_tensors(path: Path, engine: Any, trt: ModuleType, manifest: Manifest) 
     """
     given = [_tensor(engine, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
     promised = [
-        (_INPUT, trt.TensorIOMode.INPUT, trt.uint8, (-1, manifest.height, manifest.width, 3)),
+        (_INPUT, trt.TensorIOMode.INPUT, getattr(trt, manifest.input_type), (-1, *manifest.input_shape)),
         (_OUTPUT, trt.TensorIOMode.OUTPUT, trt.float32, (-1, manifest.embedding_size)),
     ]
     # An engine for a single batch size has that size where others have -1.

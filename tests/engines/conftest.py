@@ -12,10 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.graph import save_model, set_functions, write_manifest
+from engines.graph import read_manifest, save_model, set_functions, write_manifest
 from engines.precision import to_fp16
 from engines.strip_gate import DOMAIN, IR_VERSION, OPERATOR_VERSION, OPSET, strip_gate_node
 from runtime.manifest import Gate, Manifest
+from runtime.preprocess import network_input
 
 MakeModel = Callable[..., onnx.ModelProto]
 CHANNELS = 16
@@ -35,11 +36,12 @@ def images() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def run_onnx() -> Callable[[onnx.ModelProto, NDArray[np.uint8]], NDArray[np.float32]]:
-    """Runs a model with ONNX Runtime on the CPU."""
+    """Runs a model with ONNX Runtime on the CPU, on images N x H x W x 3 uint8 whatever its input format."""
 
     def run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        result: NDArray[np.float32] = session.run(["embeddings"], {"images": images})[0]
+        batch = network_input(images, read_manifest(model).input_format)
+        result: NDArray[np.float32] = session.run(["embeddings"], {"images": batch})[0]
         return result
 
     return run
@@ -124,6 +126,7 @@ def tiny_model(
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         functions="strip" if gate != "none" else None,
+        gate_layout="nhwc" if channels_last and gate != "none" else "nchw",
         opset=opset,
     )
     write_manifest(model, manifest)

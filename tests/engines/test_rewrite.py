@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from engines.gate_layout import set_gate_layout
 from engines.graph import load_model, read_manifest, save_model, set_functions
+from engines.input_format import set_input_format
 from engines.precision import to_fp16
 from engines.rewrite import rewrite
 from runtime.errors import InputError, ManifestError
+from runtime.manifest import Functions
 
 
 @pytest.mark.parametrize("mode", ["keep", "strip", "inline"])
@@ -18,6 +21,16 @@ def test_rewrite_is_cast_then_functions(tiny_onnx: Path, tmp_path: Path, mode: s
     model = load_model(tiny_onnx)
     assert load_model(out) == set_functions(to_fp16(model) if precision == "fp16" else model, mode)
     assert [path.name for path in out.parent.iterdir()] == ["model.onnx"]
+
+
+@pytest.mark.parametrize("functions", ["keep", "strip", "inline"])
+def test_layout_and_input_with_all_the_rest(tiny_onnx: Path, tmp_path: Path, functions: Functions) -> None:
+    settings = {"layout": "nhwc", "input_format": "float-nchw"}
+    rewrite(tiny_onnx, tmp_path / "model.onnx", functions=functions, precision="fp16", **settings)
+    last = set_gate_layout(to_fp16(load_model(tiny_onnx)), "nhwc")
+    assert load_model(tmp_path / "model.onnx") == set_input_format(set_functions(last, functions), "float-nchw")
+    manifest = read_manifest(load_model(tmp_path / "model.onnx"))
+    assert (manifest.gate_layout, manifest.input_format) == ("nhwc", "float-nchw")
 
 
 def test_there_and_back_is_the_same_file(tiny_fp16_onnx: Path, tmp_path: Path) -> None:

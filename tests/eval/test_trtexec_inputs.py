@@ -14,7 +14,7 @@ from eval.parity import Candidate, ExportedCandidate, compare
 from eval.trtexec_inputs import write_trtexec_inputs
 from runtime.embedder import Backend, Embedder
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile, EngineManifest, Manifest
+from runtime.manifest import BatchProfile, EngineManifest, InputFormat, Manifest
 
 
 def engine_manifest(manifest: Manifest, profile: BatchProfile) -> Manifest:
@@ -29,7 +29,9 @@ def run_trtexec(arguments: Sequence[str], backend: Backend) -> list[int]:
         shape = [int(part) for part in re.findall(r"--shapes=images:(\S+)", line)[0].split("x")]
         (source,) = re.findall(r"--loadInputs=images:(\S+)", line)
         (result,) = re.findall(r"--exportOutput=(\S+)", line)
-        features = backend.run(np.fromfile(source, np.uint8).reshape(shape))
+        planar = shape[1] == 3
+        images = np.fromfile(source, np.float32 if planar else np.uint8).reshape(shape)
+        features = backend.run(images.transpose(0, 2, 3, 1).astype(np.uint8) if planar else images)
         dimensions = "x".join(map(str, features.shape))
         tensor = {"name": "embeddings", "dimensions": dimensions, "values": features.ravel().tolist()}
         Path(result).write_text(json.dumps([tensor]))
@@ -37,6 +39,7 @@ def run_trtexec(arguments: Sequence[str], backend: Backend) -> list[int]:
     return sizes
 
 
+@pytest.mark.parametrize("input_format", ["uint8-nhwc", "float-nchw"])
 @pytest.mark.parametrize(
     ("profile", "sizes"),
     [
@@ -53,10 +56,12 @@ def test_what_is_run_on_the_files_agrees_with_the_model(
     make_embedder: Callable[..., Embedder],
     profile: BatchProfile | None,
     sizes: list[int],
+    input_format: InputFormat,
 ) -> None:
     dataset = open_dataset(crowd, "person%2")
     backend = make_embedder(precision="fp16").backend
     manifest = engine_manifest(backend.manifest, profile) if profile else backend.manifest
+    manifest = dataclasses.replace(manifest, input_format=input_format)
     arguments = write_trtexec_inputs(dataset, manifest, tmp_path / "batches")
     assert run_trtexec(arguments, backend) == sizes
     report = compare(

@@ -1,6 +1,7 @@
 """Which ONNX files run, on which device, and what is said of the others."""
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from runtime.errors import DeviceError, InputError, ManifestError
@@ -46,6 +48,33 @@ def test_what_it_says_of_itself(tiny_model: Path, manifest: Manifest) -> None:
 def test_a_batch_of_another_shape_fails_as_ours(tiny_model: Path) -> None:
     with pytest.raises(DeviceError, match=r"failed on a batch of shape \(1, 8, 8, 3\)"):
         OnnxRuntimeBackend(tiny_model).run(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def take_planes(model: onnx.ModelProto) -> None:
+    model.graph.node[0].CopyFrom(helper.make_node("Transpose", ["images"], ["pixels"], perm=[0, 2, 3, 1]))
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 3, 16, 8]))
+
+
+def promise_planes(model: onnx.ModelProto) -> None:
+    manifest = Manifest.from_json(model.metadata_props[0].value, "the tiny model")
+    helper.set_model_props(model, {METADATA_KEY: dataclasses.replace(manifest, input_format="float-nchw").to_json()})
+
+
+def test_a_file_that_takes_planes_of_floats(
+    changed: Callable[[Callable[[onnx.ModelProto], Any]], Path],
+    oracle: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 3), np.uint8)
+    with pytest.raises(
+        ManifestError, match=r"images tensor\(float\) .* promises images tensor\(uint8\) \[N, 16, 8, 3\]"
+    ):
+        OnnxRuntimeBackend(changed(take_planes))
+    with pytest.raises(
+        ManifestError, match=r"images tensor\(uint8\) .* promises images tensor\(float\) \[N, 3, 16, 8\]"
+    ):
+        OnnxRuntimeBackend(changed(promise_planes))
+    backend = OnnxRuntimeBackend(changed(lambda model: (take_planes(model), promise_planes(model))))
+    np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
 
 
 def drop_manifest(model: onnx.ModelProto) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.errors import InputError
-from runtime.preprocess import ColourOrder, preprocess, preprocess_batch
+from runtime.preprocess import ColourOrder, network_input, preprocess, preprocess_batch
 
 
 def bilinear(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float64]:
@@ -94,6 +94,15 @@ def test_a_batch_in_memory_that_is_there(crops: list[NDArray[np.uint8]]) -> None
 def test_memory_that_does_not_fit(out: NDArray[np.uint8]) -> None:
     with pytest.raises(InputError, match=r"expected \(1, 16, 8, 3\) uint8, C-contiguous"):
         preprocess_batch([np.zeros((4, 4, 3), np.uint8)], 16, 8, "RGB", out=out)
+
+
+def test_what_a_network_takes(crops: list[NDArray[np.uint8]]) -> None:
+    images = preprocess_batch(crops, 16, 8, "BGR")
+    assert network_input(images, "uint8-nhwc") is images
+    planes = network_input(images, "float-nchw")
+    assert (planes.shape, planes.dtype, planes.flags.c_contiguous) == ((len(crops), 3, 16, 8), np.float32, True)
+    for colour in range(3):
+        np.testing.assert_array_equal(planes[:, colour], images[..., colour])
 
 
 @pytest.mark.parametrize(

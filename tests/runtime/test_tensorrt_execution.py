@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, ManifestError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, EngineManifest, Manifest, write_engine_manifest
+from runtime.manifest import BatchProfile, EngineManifest, Manifest, read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import TensorRTBackend
 from runtime.tensorrt_library import TensorRTLibrary
@@ -138,8 +138,11 @@ class HostTensorRT:
     def execute_async_v3(self, stream: int) -> bool:
         if self.runs:
             shape = self.seen[-1]
-            buffer = (ctypes.c_uint8 * int(np.prod(shape))).from_address(self._addresses["images"])
-            result = self.oracle(np.frombuffer(buffer, np.uint8).reshape(shape)).astype(np.float32)
+            planar = self.tensors["images"][1] == "FLOAT"
+            kind = ctypes.c_float if planar else ctypes.c_uint8
+            buffer = (kind * int(np.prod(shape))).from_address(self._addresses["images"])
+            images = np.frombuffer(buffer, kind).reshape(shape)
+            result = self.oracle(images.transpose(0, 2, 3, 1) if planar else images).astype(np.float32)
             ctypes.memmove(self._addresses["embeddings"], result.ctypes.data, result.nbytes)
         else:
             self._logger.log(1, "illegal memory access")
@@ -183,6 +186,21 @@ def test_chunks_padding_and_memory(
     # 11 crops as 5, 5 and 1, then 6 as 5 and 1; the engine's smallest batch is 2.
     assert [shape[0] for shape in trt.seen] == [5, 5, 2, 5, 2]
     assert memory.closed
+
+
+def test_an_engine_that_takes_planes_of_floats(
+    engine: Path, memory: HostMemory, trt: HostTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
+) -> None:
+    trt.tensors["images"] = ("in", "FLOAT", (-1, 3, 16, 8))
+    with pytest.raises(ManifestError, match=r"images FLOAT \(-1, 3, 16, 8\).*; its manifest promises images UINT8"):
+        Embedder.open(engine)
+    described = dataclasses.replace(read_engine_manifest(engine), input_format="float-nchw")
+    write_engine_manifest(engine, described)
+    with Embedder.open(engine) as embedder:
+        assert max(map(len, memory.allocations.values())) == 5 * 3 * 16 * 8 * 4
+        features = embedder.embed(crops, "BGR")
+    np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-6)
+    assert trt.seen == [(5, 3, 16, 8), (5, 3, 16, 8), (2, 3, 16, 8)]
 
 
 def test_closing(engine: Path, memory: HostMemory, trt: HostTensorRT) -> None:
