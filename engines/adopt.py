@@ -4,15 +4,19 @@ import dataclasses
 import logging
 from pathlib import Path
 
-from runtime.errors import CheckFailedError
+from runtime.errors import CheckFailedError, ManifestError
 from runtime.files import require_file, sha256
-from runtime.manifest import BatchProfile, EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
+from runtime.manifest import EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
 from runtime.tensorrt_backend import check_tensors
 from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_tensorrt
 
-from .builder import choose_architecture, find_plugin
+from .builder import describe_engine
 from .graph import load_model, read_manifest
-from .plan import missing_plugin_traces, open_plan
+from .options import LEVELS, BuildOptions, check_asked_precision, check_flavour
+from .plan import open_plan
+from .plan_bytes import embedded_libraries, missing_plugin_traces
+from .strip_gate_library import find_plugin
+from .targets import choose_architectures
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +27,7 @@ def adopt_engine(
     plugin: Path | None,
     *,
     flavour: Flavour = "tensorrt",
-    profile: BatchProfile,
-    target: str | None = None,
+    options: BuildOptions,
 ) -> Path:
     """Write the manifest of an engine that was built elsewhere from an ONNX file of ours.
 
@@ -36,8 +39,7 @@ def adopt_engine(
         onnx: the file it was built from.
         plugin: the StripGate library it was built with; None takes the one `make plugin` builds.
         flavour: the library that built it; its version is taken to be that of the Python module installed here.
-        profile: batch sizes it was built for.
-        target: GPU architecture it was built for; None takes the GPU at hand.
+        options: what it was built with. How long the builder searched, and in how much memory, is of no account.
 
     Returns:
         The manifest's path.
@@ -46,26 +48,23 @@ def adopt_engine(
         InputError: a file is missing or cannot be used.
         ManifestError: the ONNX file has no manifest, or the engine is not what the arguments say; nothing was written.
         MissingDependencyError: the library is not installed.
-        DeviceError: `target` is needed, because there is no GPU.
+        DeviceError: a target is needed, because there is no GPU.
         CheckFailedError: the plan has no StripGate plugin; nothing was written.
     """
     engine = require_file(engine, "engine")
+    check_flavour(options, flavour)
     described = read_manifest(load_model(onnx), str(onnx))
+    check_asked_precision(options, described, onnx)
     plugin = find_plugin(plugin, described, onnx)
     if plugin is not None:
         _check_plugin_traces(engine)
     library = load_tensorrt(flavour)
-    built = EngineManifest(
-        flavour=flavour,
-        version=library.version,
-        gpu_architecture=choose_architecture(library, target),
-        profile=profile,
-        engine_sha256=sha256(engine),
-        onnx_sha256=sha256(onnx),
-        plugin_sha256=None if plugin is None else sha256(plugin),
-    )
+    architectures = choose_architectures(library, options.targets)
+    built = describe_engine(library, options, architectures, onnx, plugin)
+    built = dataclasses.replace(built, engine_sha256=sha256(engine))
     manifest = dataclasses.replace(described, engine=built)
-    _check_on_gpu(engine, manifest, library, plugin)
+    if not _check_on_gpu(engine, manifest, built, library, plugin):
+        _check_embedded(engine, built)
     write_engine_manifest(engine, manifest)
     logger.info("not checked: that %s was built from %s, which a plan does not say", engine, onnx)
     return manifest_path(engine)
@@ -79,13 +78,31 @@ def _check_plugin_traces(engine: Path) -> None:
         )
 
 
-def _check_on_gpu(engine: Path, manifest: Manifest, library: TensorRTLibrary, plugin: Path | None) -> None:
-    built = manifest.engine
-    if built is None or current_gpu_architecture() != built.gpu_architecture:
+def _check_embedded(engine: Path, built: EngineManifest) -> None:
+    if built.plugin_embedded and built.plugin_sha256 not in embedded_libraries(engine):
+        logger.warning("not checked: that the StripGate library is inside the plan; its bytes are not found there")
+
+
+def _check_on_gpu(
+    engine: Path, manifest: Manifest, built: EngineManifest, library: TensorRTLibrary, plugin: Path | None
+) -> bool:
+    """Whether the GPU is at hand, on which all is then as `built` says."""
+    if current_gpu_architecture() not in built.gpu_architectures:
         logger.warning(
             "not checked: the engine's version, GPU, tensors and batch sizes, for want of a GPU of architecture %s",
-            built.gpu_architecture if built else "?",
+            " or ".join(built.gpu_architectures),
         )
-        return
-    with open_plan(engine, library, plugin) as plan:
+        return False
+    with open_plan(engine, built, library, None if built.plugin_embedded else plugin) as plan:
         check_tensors(engine, plan, library.trt, manifest)
+        if built.flavour == "tensorrt":
+            _check_level(engine, built, plan.hardware_compatibility_level.name)
+    return True
+
+
+def _check_level(engine: Path, built: EngineManifest, found: str) -> None:
+    if found != LEVELS[built.hardware_compatibility]:
+        raise ManifestError(
+            f"{engine} was built with hardware compatibility {found}, and {built.hardware_compatibility} was named; "
+            "name what it was built with"
+        )

@@ -7,29 +7,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runtime.device import open_device
-from runtime.engine_match import check_architecture, check_engine_file, check_version, find_plugin
+from runtime.engine_match import (
+    check_architecture,
+    check_engine_file,
+    check_platform,
+    check_version,
+    find_plugin,
+)
 from runtime.errors import InputError, LgeuError, ManifestError
 from runtime.files import FileIdentity, identify, require_file
 from runtime.manifest import EngineManifest, Manifest, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import TensorRTLibrary, default_plugin, load_tensorrt
 
 from .layers import PLUGIN_LAYER, Layer, Tensor, layers_path, load_layers
-from .plan import (
-    EngineLayer,
-    InputProfile,
-    Plan,
-    looks_like_plan,
-    missing_plugin_traces,
-    open_plan,
-    parse_inspector,
-    read_plan,
-)
+from .plan import EngineLayer, InputProfile, Plan, open_plan, parse_inspector, read_plan
+from .plan_bytes import embedded_libraries, looks_like_plan, missing_plugin_traces
 
 # Keys of `EngineReport.unknown`.
 _PLAN = "inputs, outputs, profiles and layers of the engine"
 _LAYERS = "layers of the engine"
 _PLUGIN_PLACE = "the plugin's place among the engine's layers"
 _NETWORK = "layers of the network"
+_EMBEDDED = "the StripGate library inside the plan"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ class EngineReport:
         manifest: the one beside it; None where there is none, or none that can be read.
         manifest_error: why it cannot be read.
         matches_manifest: whether the file has the hash in the manifest; None without a manifest.
-        names_plugin: whether the plan holds StripGate's name in plain text.
+        names_plugin: whether the plan holds StripGate's name in plain text, outside of libraries inside it.
+        embedded_libraries: SHA-256 of the libraries for the CPU that lie in the plan as they were on disk.
         network: layers of the network it was built from, as they were before TensorRT put them together, from the
             list beside the engine; None where that is not known.
         inputs: of the engine; this and what follows is None where the engine cannot be opened here.
@@ -59,6 +59,7 @@ class EngineReport:
     manifest_error: str | None
     matches_manifest: bool | None
     names_plugin: bool
+    embedded_libraries: tuple[str, ...]
     network: tuple[Layer, ...] | None
     inputs: tuple[Tensor, ...] | None
     outputs: tuple[Tensor, ...] | None
@@ -103,6 +104,9 @@ def inspect_engine(path: Path, plugin: Path | None = None) -> EngineReport:
     names_plugin = not missing_plugin_traces(path)
     if built and built.plugin_sha256 and not names_plugin:
         problems.append("the manifest names a StripGate plugin, and the plan holds no trace of one")
+    libraries = embedded_libraries(path)
+    if built and built.plugin_embedded and built.plugin_sha256 not in libraries:
+        unknown[_EMBEDDED] = "the manifest says that it is there, and its bytes are not found as they were on disk"
     network = _network(path, file.sha256, unknown, problems)
     plan = _plan(path, built, plugin, unknown, problems)
     return EngineReport(
@@ -111,6 +115,7 @@ def inspect_engine(path: Path, plugin: Path | None = None) -> EngineReport:
         manifest_error=manifest_error,
         matches_manifest=built.engine_sha256 == file.sha256 if built else None,
         names_plugin=names_plugin,
+        embedded_libraries=libraries,
         network=network,
         inputs=plan.inputs if plan else None,
         outputs=plan.outputs if plan else None,
@@ -163,17 +168,18 @@ def _plan(
 def _open(path: Path, built: EngineManifest, plugin: Path | None) -> Plan:
     library = load_tensorrt(built.flavour)
     check_version(path, built, library.version)
+    check_platform(path, built)
     device = open_device()
     try:
         check_architecture(path, built, device.architecture)
-        return _read(path, library, find_plugin(path, built, plugin, default_plugin))
+        return _read(path, built, library, find_plugin(path, built, plugin, default_plugin))
     finally:
         device.close()
 
 
-def _read(path: Path, library: TensorRTLibrary, plugin: Path | None) -> Plan:
+def _read(path: Path, built: EngineManifest, library: TensorRTLibrary, plugin: Path | None) -> Plan:
     # A function of its own, so that nothing holds the engine any more when the GPU's context is closed.
-    with open_plan(path, library, plugin) as engine:
+    with open_plan(path, built, library, plugin) as engine:
         return read_plan(engine, library.trt)
 
 

@@ -11,7 +11,8 @@ from runtime.files import require_file, write_json
 from runtime.manifest import Manifest
 
 PLUGIN_LAYER = "PLUGIN_V3"
-_CONVOLUTIONS = ("CONVOLUTION", "DECONVOLUTION")
+# Layers with weights, by which a network's precision goes: ConvNeXt's pointwise layers are matrix products.
+_HEAVY = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM")
 _TYPE = {"fp32": "FLOAT", "fp16": "HALF"}
 _INPUT_TYPE = {"uint8": "UINT8", "float32": "FLOAT"}
 
@@ -125,18 +126,21 @@ def check_plugin_layers(layers: Iterable[Layer], outputs: Iterable[str], source:
 
 
 def check_precision(layers: Iterable[Layer], manifest: Manifest, source: str) -> None:
-    """Refuse a network whose convolutions are not of the type that the file's manifest promises.
+    """Refuse a network whose convolutions or matrix products are not of the type that the file's manifest promises.
 
     Raises:
         InputError: one is not.
     """
     expected = _TYPE[manifest.precision]
-    for layer in layers:
-        if layer.type in _CONVOLUTIONS and layer.outputs[0].type != expected:
-            raise InputError(
-                f"{source} is {manifest.precision} by its manifest, but its convolution {layer.name!r} would run in "
-                f"{layer.outputs[0].type}; write the file again with `lgeu export` or `lgeu rewrite --precision`"
-            )
+    heavy = [layer for layer in layers if layer.type in _HEAVY]
+    wrong = [layer for layer in heavy if layer.outputs[0].type != expected]
+    if wrong:
+        first = wrong[0]
+        raise InputError(
+            f"{source} is {manifest.precision} by its manifest, but {len(wrong)} of its {len(heavy)} convolutions and "
+            f"matrix products would run in another type, the first {first.name!r} ({first.type}) in "
+            f"{first.outputs[0].type}; write the file again with `lgeu export` or `lgeu rewrite --precision`"
+        )
 
 
 def check_tensors(inputs: Sequence[Tensor], outputs: Sequence[Tensor], manifest: Manifest, source: str) -> None:

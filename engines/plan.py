@@ -1,4 +1,4 @@
-"""A plan, the engine file itself: opened by the library that built it, and what can be read of it without one."""
+"""A plan, the engine file itself, opened by the library that built it."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -9,17 +9,11 @@ from types import ModuleType
 from typing import Any
 
 from runtime.errors import InputError, ManifestError
-from runtime.tensorrt_library import TensorRTLibrary, load_plugin
+from runtime.manifest import EngineManifest
+from runtime.tensorrt_library import TensorRTLibrary, create_runtime, load_plugin
 from runtime.tensorrt_log import collecting_logger, complaint
 
 from .layers import Tensor, read_engine_tensor
-
-# What a plan holds in plain text of a plugin layer, and of nothing else: the name of the operator, and of an attribute
-# that the plugin serialises. Undocumented, and seen in the plans of TensorRT-RTX only.
-_PLUGIN_TRACES = (b"StripGate", b"num_strips")
-
-# Undocumented, too: the tags at the start of a plan end in these letters ("vtrt" and "ptrt" in TensorRT-RTX 1.7).
-_TAG, _TAG_WITHIN = b"trt", 4096
 
 
 @dataclass(frozen=True)
@@ -68,13 +62,14 @@ class Plan:
 
 
 @contextmanager
-def open_plan(path: Path, library: TensorRTLibrary, plugin: Path | None) -> Iterator[Any]:
+def open_plan(path: Path, built: EngineManifest, library: TensorRTLibrary, plugin: Path | None) -> Iterator[Any]:
     """Deserialise an engine for the length of the block; needs its GPU.
 
     Args:
         path: the engine.
-        library: of the flavour and version that built it.
-        plugin: the StripGate library; None for an engine without it.
+        built: what its manifest says of it.
+        library: that runs it.
+        plugin: the StripGate library; None for an engine without it, or with it inside.
 
     Yields:
         The `ICudaEngine`.
@@ -84,7 +79,7 @@ def open_plan(path: Path, library: TensorRTLibrary, plugin: Path | None) -> Iter
         ManifestError: the library refuses the file.
     """
     collecting = collecting_logger(library.trt)
-    runtime = library.trt.Runtime(collecting)
+    runtime = create_runtime(library.trt, collecting, built)
     if plugin is not None:
         load_plugin(library, plugin)
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
@@ -139,15 +134,3 @@ def _layer(entry: Any, plugin_layers: Collection[str]) -> EngineLayer:
     outputs = tuple(f"{tensor['Name']} {tensor.get('Format/Datatype', '?')}" for tensor in entry.get("Outputs", ()))
     is_plugin = kind is not None and "plugin" in kind.lower()
     return EngineLayer(entry["Name"], kind, outputs, is_plugin or any(name in described for name in plugin_layers))
-
-
-def missing_plugin_traces(path: Path) -> list[str]:
-    """What an engine with StripGate inside would hold in plain text and this file does not; empty where it does."""
-    plan = path.read_bytes()
-    return [trace.decode() for trace in _PLUGIN_TRACES if trace not in plan]
-
-
-def looks_like_plan(path: Path) -> bool:
-    """Whether a file starts as the plans that we know do."""
-    with path.open("rb") as file:
-        return _TAG in file.read(_TAG_WITHIN)

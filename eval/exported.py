@@ -85,9 +85,11 @@ def rows_written(images: int, manifest: Manifest | None) -> int:
     """How many rows `eval.trtexec_inputs` writes for so many images: an engine's smallest batch is filled up."""
     if manifest is None or manifest.engine is None:
         return images
-    profile = manifest.engine.profile
-    rest = images % profile.max
-    return images - rest + max(rest, profile.min) if rest else images
+    engine = manifest.engine
+    rest = images % engine.max_batch
+    if rest == 0:
+        return images
+    return images - rest + max(rest, engine.profiles[engine.profile_for(rest)].min)
 
 
 def _by_name(folder: Path, images: Sequence[Image]) -> NDArray[np.float32]:

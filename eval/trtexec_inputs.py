@@ -39,19 +39,22 @@ def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) ->
         raise InputError(
             f"{out} is not empty, and what another engine gave must not lie among these; name a new folder"
         )
-    profile = manifest.engine.profile if manifest.engine else _ANY_BATCH
+    engine = manifest.engine
+    profiles = engine.profiles if engine else (_ANY_BATCH,)
+    largest = max(profile.max for profile in profiles)
     shape = (manifest.height, manifest.width, 3)
     images = (*dataset.query, *dataset.gallery)
     save_manifest(out, manifest)
     arguments = []
-    for number, start in enumerate(progress(range(0, len(images), profile.max), "writing inputs", unit="batch")):
-        crops = [dataset.read(image) for image in images[start : start + profile.max]]
-        pixels = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profile, shape)
+    for number, start in enumerate(progress(range(0, len(images), largest), "writing inputs", unit="batch")):
+        crops = [dataset.read(image) for image in images[start : start + largest]]
+        index = engine.profile_for(len(crops)) if engine else 0
+        pixels = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profiles[index], shape)
         batch = network_input(pixels, manifest.input_format)
         path = out / f"{number:04d}.bin"
         write_bytes(path, batch.tobytes())
         arguments.append(
             f"--shapes=images:{'x'.join(map(str, batch.shape))} --loadInputs=images:{path} "
-            f"--exportOutput={path.with_suffix('.json')}"
+            f"--exportOutput={path.with_suffix('.json')}" + (f" --useProfile={index}" if len(profiles) > 1 else "")
         )
     return arguments

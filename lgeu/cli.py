@@ -11,8 +11,9 @@ import typer
 from runtime.console import INTERRUPTED, configure_logging, run_command
 from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError, MissingDependencyError
-from runtime.manifest import BatchProfile, Flavour, read_engine_manifest
+from runtime.manifest import read_engine_manifest
 
+from .build import build
 from .evaluate import evaluate
 from .export import export, rewrite
 from .inspect import inspect
@@ -70,64 +71,8 @@ app.command()(export)
 app.command()(rewrite)
 
 
-@app.command()
-def build(
-    model: Annotated[Path | None, typer.Argument(help="An ONNX file of `lgeu export` or `lgeu rewrite`.")] = None,
-    flavour: Annotated[Flavour, typer.Option("--flavour", help="The library to build with.")] = "tensorrt",
-    plugin: PluginOption = None,
-    batch: Annotated[str, typer.Option("--batch", metavar="MIN:OPT:MAX", help="Batch sizes to accept.")] = "1:32:64",
-    target: Annotated[
-        str | None, typer.Option("--target", metavar="SM86", help="GPU architecture; the GPU at hand without it.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The engine; the model's name with .engine without it.")
-    ] = None,
-    print_trtexec: Annotated[
-        bool, typer.Option("--print-trtexec", help="Print the equivalent trtexec commands and build nothing.")
-    ] = False,
-    adopt: Annotated[
-        Path | None, typer.Option("--adopt", metavar="E.engine", help="Write the manifest of an engine from trtexec.")
-    ] = None,
-    onnx: Annotated[Path | None, typer.Option("--onnx", help="With --adopt: the file it was built from.")] = None,
-) -> None:
-    """Build a TensorRT engine with the StripGate plugin inside, and its manifest beside it."""
-    profile = BatchProfile.parse(batch)
-    if adopt is not None:
-        if out is not None or print_trtexec or (onnx and model):
-            raise InputError("--adopt takes the ONNX file and the plugin only; leave --out and --print-trtexec out")
-        _adopt(adopt, onnx or model, plugin, flavour, profile, target)
-        return
-    if model is None or onnx is not None:
-        raise InputError("expected one ONNX file to build from, as an argument (--onnx goes with --adopt)")
-    if print_trtexec:
-        if flavour != "tensorrt" or target is not None:
-            raise InputError("trtexec builds with TensorRT for the GPU at hand; leave --flavour and --target out")
-        from engines.trtexec import trtexec_commands
-
-        print(trtexec_commands(model, out, plugin=plugin, profile=profile))
-        return
-    from engines.builder import build_engine
-
-    engine = build_engine(model, out, flavour=flavour, plugin=plugin, profile=profile, target=target)
-    logger.info("wrote %s", engine)
-
-
+app.command()(build)
 app.command()(inspect)
-
-
-def _adopt(
-    engine: Path,
-    onnx: Path | None,
-    plugin: Path | None,
-    flavour: Flavour,
-    profile: BatchProfile,
-    target: str | None,
-) -> None:
-    from engines.adopt import adopt_engine
-
-    if onnx is None:
-        raise InputError("--adopt needs the ONNX file that the engine was built from; name it with --onnx")
-    adopt_engine(engine, onnx, plugin, flavour=flavour, profile=profile, target=target)
 
 
 @app.command(

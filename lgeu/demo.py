@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from engines.builder import build_engine, rtx_targets
+from engines.builder import build_engine
+from engines.options import BuildOptions
+from engines.targets import rtx_targets
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import Evaluation, evaluate_model, figures
@@ -230,7 +232,7 @@ class _Demo:
 
         def work() -> list[Path]:
             return [
-                build_engine(model, out, flavour=flavour, plugin=None, profile=_BATCHES, target=target)
+                build_engine(model, out, flavour=flavour, plugin=None, options=options)
                 for model, out in zip(models, outs, strict=True)
             ]
 
@@ -239,6 +241,7 @@ class _Demo:
 
         try:
             target = rtx_target() if flavour == "tensorrt-rtx" else None
+            options = BuildOptions((_BATCHES,), targets=(target,) if target else ())
             return self.journal.run(name, work, describe)
         except (DeviceError, MissingDependencyError) as error:
             self.journal.skip(name, str(error))

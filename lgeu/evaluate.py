@@ -1,6 +1,5 @@
 """`lgeu evaluate`: figures of embeddings, or of a model on a data set, alone or beside those of another run."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from runtime.files import check_folder, check_target, write_json
 from .gpu import features_to_gpu, open_gpu
 from .models import open_model
 from .options import DeviceOption, PluginOption, SplitOption
+from .sizes import parse_size
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -25,25 +25,6 @@ if TYPE_CHECKING:
 
 RerankFlavour = Literal["d2", "d1"]
 SearchDevice = Literal["cpu", "cuda"]
-
-_SIZE_UNITS = {
-    **{"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12},
-    **{"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40},
-}
-
-
-def parse_size(text: str) -> int:
-    """Bytes from e.g. "4GB", "1.5 GiB", "500mb" or "4000000000"; kB to TB are powers of 1000, KiB to TiB of 1024.
-
-    Raises:
-        InputError: it is no such size, or less than one byte.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", text.lower())
-    unit = _SIZE_UNITS.get(match[2]) if match else None
-    size = int(float(match[1]) * unit) if match and unit else 0
-    if size < 1:
-        raise InputError(f"{text!r} is no size of memory; expected e.g. 4GB, 500MB, 3GiB or a number of bytes")
-    return size
 
 
 def evaluate(

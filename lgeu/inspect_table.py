@@ -65,6 +65,10 @@ def _engine(report: "EngineReport") -> Iterator[str]:
         answer = "this file's" if report.matches_manifest else "ANOTHER FILE'S"
         yield f"  the manifest's SHA-256 is {answer}"
     yield f"  StripGate's name is {'' if report.names_plugin else 'not '}in the plan's text"
+    built = report.manifest.engine if report.manifest else None
+    for digest in report.embedded_libraries:
+        whose = " (the manifest's StripGate library)" if built and digest == built.plugin_sha256 else ""
+        yield f"  holds a library for the CPU, SHA-256 {digest}{whose}"
     yield from _manifest(report.manifest, report.manifest_error)
     if report.inputs is not None and report.outputs is not None and report.profiles is not None:
         for title, tensors in (("inputs", report.inputs), ("outputs", report.outputs)):

@@ -1,6 +1,8 @@
 """Whether an engine, its manifest, its plugin and this machine belong together."""
 
-from collections.abc import Callable
+import platform
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import EngineMismatchError, ManifestError, MissingDependencyError
@@ -8,6 +10,11 @@ from .files import require_file, sha256
 from .manifest import BatchProfile, EngineManifest
 
 PLUGIN_NAME = "libstrip_gate.so"
+
+# Across major versions a version-compatible engine runs on the next one only, and of these we know:
+_RUNS_ON_NEXT_MAJOR = {10: 11}
+
+_AMPERE = 80
 
 
 def check_engine_file(path: Path, engine: EngineManifest) -> None:
@@ -36,14 +43,14 @@ def find_plugin(
         default: where the library is built; looked at last, after the engine's own folder.
 
     Returns:
-        The library with the hash in the manifest; None for an engine without a plugin.
+        The library with the hash in the manifest; None for an engine without a plugin, or with it inside.
 
     Raises:
         InputError: the library named does not exist.
         MissingDependencyError: none was named, and there is none to look at.
         EngineMismatchError: none of those found is the one the engine was built with.
     """
-    if engine.plugin_sha256 is None:
+    if engine.plugin_sha256 is None or engine.plugin_embedded:
         return None
     if explicit is not None:
         candidates = [require_file(explicit, "plugin library")]
@@ -67,43 +74,83 @@ def find_plugin(
 
 
 def check_version(path: Path, engine: EngineManifest, version: str) -> None:
-    """Refuse an engine of another TensorRT version: a plan is readable by the version that wrote it only.
+    """Refuse an engine that the installed version of the library does not run.
 
-    Where one side knows fewer parts of the version (Debian's Python package says 10.3.0 for 10.3.0.26), those that
-    both know are compared.
+    A plan is readable by the version that wrote it only, unless it was built version-compatible: then by that version
+    and later ones of the same major version, and TensorRT 10's by TensorRT 11. Where one side knows fewer parts of the
+    version (Debian's Python package says 10.3.0 for 10.3.0.26), those that both know are compared.
 
     Raises:
-        EngineMismatchError: the versions differ.
+        EngineMismatchError: it does not.
     """
-    built, found = engine.version.split("."), version.split(".")
+    built, found = _numbers(engine.version), _numbers(version)
     known = min(len(built), len(found))
-    if built[:known] != found[:known]:
+    if built[:known] == found[:known]:
+        return
+    if not engine.version_compatible:
         raise EngineMismatchError(
             f"{path} was built by {engine.flavour} {engine.version}, and {engine.flavour} {version} is installed here; "
             "build it again here, or install that version"
         )
-
-
-def check_architecture(path: Path, engine: EngineManifest, architecture: str) -> None:
-    """Refuse an engine for another GPU architecture.
-
-    Raises:
-        EngineMismatchError: it was built for another compute capability than `architecture`, e.g. "SM86".
-    """
-    if engine.gpu_architecture != architecture:
+    following = _RUNS_ON_NEXT_MAJOR.get(built[0])
+    if found[0] != following and (found[0] != built[0] or found[:known] < built[:known]):
+        later = f"later {built[0]}.x" + (f" and {following}.x" if following else "")
         raise EngineMismatchError(
-            f"{path} was built for a GPU of architecture {engine.gpu_architecture}, and this one is {architecture}; "
-            f"build it again on this machine, or with --target {architecture} where the builder allows it"
+            f"{path} was built version-compatible by {engine.flavour} {engine.version}, which {later} run, and "
+            f"{engine.flavour} {version} is installed here; build it again here"
         )
 
 
-def check_profile(path: Path, engine: EngineManifest, found: BatchProfile) -> None:
-    """Refuse an engine whose own optimisation profile is not the manifest's.
+def check_platform(path: Path, engine: EngineManifest) -> None:
+    """Refuse an engine that was built on another operating system or kind of processor.
+
+    Raises:
+        EngineMismatchError: it was, and the library's engines are tied to that.
+    """
+    if engine.platform not in (None, current_platform()):
+        raise EngineMismatchError(
+            f"{path} was built on {engine.platform}, and this is {current_platform()}, whatever the GPU; build it "
+            "again on this machine"
+        )
+
+
+def current_platform() -> str:
+    """What a TensorRT engine is tied to, e.g. "Linux x86_64"."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def check_architecture(path: Path, engine: EngineManifest, architecture: str) -> None:
+    """Refuse an engine for other GPUs.
+
+    Raises:
+        EngineMismatchError: it was built for other compute capabilities than `architecture`, e.g. "SM86", and is not
+            compatible with it.
+    """
+    if architecture in engine.gpu_architectures:
+        return
+    ampere_or_later = int(re.sub(r"\D", "", architecture) or 0) >= _AMPERE
+    if engine.hardware_compatibility == "ampere+" and ampere_or_later:
+        return
+    built = " and ".join(engine.gpu_architectures)
+    others = ", and is compatible with Ampere and later" if engine.hardware_compatibility == "ampere+" else ""
+    raise EngineMismatchError(
+        f"{path} was built for a GPU of architecture {built}{others}, and this one is {architecture}; "
+        f"build it again on this machine, or with --target {architecture} where the builder allows it"
+    )
+
+
+def check_profiles(path: Path, engine: EngineManifest, found: Sequence[BatchProfile]) -> None:
+    """Refuse an engine whose own optimisation profiles are not the manifest's.
 
     Raises:
         ManifestError: they differ.
     """
-    if engine.profile != found:
+    if engine.profiles != tuple(found):
+        given, promised = (" and ".join(map(str, profiles)) for profiles in (found, engine.profiles))
         raise ManifestError(
-            f"{path} takes batches {found}, its manifest says {engine.profile}; build it again with `lgeu build`"
+            f"{path} takes batches {given}, its manifest says {promised}; build it again with `lgeu build`"
         )
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version.partition("+")[0])] or [0]

@@ -5,22 +5,23 @@ Inside an ONNX file the manifest is the metadata property `METADATA_KEY`; beside
 
 import dataclasses
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
-from .errors import ManifestError
+from .errors import InputError, ManifestError
 from .files import require_file, write_text
+from .manifest_json import decode
 
+# Of a model and of what an engine adds. They move apart: a checkpoint is hours of training and an engine minutes of
+# building, so that a change to the one must not make the other unreadable.
 SCHEMA = 1
+ENGINE_SCHEMA = 2
 METADATA_KEY = "lgeu.manifest"
 
 # What a manifest says of a model that was trained on nothing.
 UNTRAINED = "nothing (random weights)"
-
-_JSON_NAMES = {int: "a whole number", str: "a text", dict: "an object", list: "a list"}
 
 Gate = Literal["strip", "se", "none"]
 Precision = Literal["fp32", "fp16"]
@@ -28,6 +29,7 @@ Functions = Literal["keep", "strip", "inline"]
 InputFormat = Literal["uint8-nhwc", "float-nchw"]
 GateLayout = Literal["nchw", "nhwc"]
 Flavour = Literal["tensorrt", "tensorrt-rtx"]
+HardwareCompatibility = Literal["none", "same-compute-capability", "ampere+"]
 
 
 @dataclass(frozen=True)
@@ -65,20 +67,64 @@ class EngineManifest:
     Attributes:
         flavour: which library built it.
         version: that library's version, e.g. "10.3.0.26".
-        gpu_architecture: compute capability it was built for, e.g. "SM86".
-        profile: batch sizes it accepts.
+        gpu_architectures: compute capabilities it was built for, e.g. ("SM86",); several with TensorRT-RTX only.
+        profiles: batch sizes it accepts, in the engine's order.
         engine_sha256: hash of the plan file.
         onnx_sha256: hash of the ONNX file it was built from.
         plugin_sha256: hash of the StripGate library, None where the model has no StripGate (gate "none").
+        plugin_embedded: the StripGate library is inside the plan, so that no file of it is needed to run the engine.
+        version_compatible: later versions of the library run it, too.
+        hardware_compatibility: which other GPUs run it, as TensorRT names it; "none" where only the architecture does.
+        platform: system and machine it was built on, e.g. "Linux x86_64", to which TensorRT's engines are tied; None
+            where they are not (TensorRT-RTX).
+        schema: version of this structure.
     """
 
     flavour: Flavour
     version: str
-    gpu_architecture: str
-    profile: BatchProfile
+    gpu_architectures: tuple[str, ...]
+    profiles: tuple[BatchProfile, ...]
     engine_sha256: str
     onnx_sha256: str
     plugin_sha256: str | None
+    plugin_embedded: bool = False
+    version_compatible: bool = False
+    hardware_compatibility: HardwareCompatibility = "none"
+    platform: str | None = None
+    schema: int = ENGINE_SCHEMA
+
+    def __post_init__(self) -> None:
+        if not self.profiles or not self.gpu_architectures:
+            raise ManifestError("manifest: an engine has at least one batch profile and one GPU architecture")
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch it accepts."""
+        return max(profile.max for profile in self.profiles)
+
+    @property
+    def holds_host_code(self) -> bool:
+        """Whether deserialising it runs code for the CPU that is inside the plan: the plugin's, or a lean runtime's."""
+        return self.plugin_embedded or self.version_compatible
+
+    def profile_for(self, count: int) -> int:
+        """Index of the profile in which a batch of `count` images runs.
+
+        The one for which the fewest images must be added; among equals the one that was tuned for the nearest size, by
+        the ratio of the two; among these the first.
+
+        Raises:
+            InputError: no profile takes so many, or there are none.
+        """
+        if not 1 <= count <= self.max_batch:
+            raise InputError(f"a batch has {count} images; expected 1 to {self.max_batch}")
+
+        def cost(index: int) -> tuple[int, float]:
+            profile = self.profiles[index]
+            size = max(count, profile.min)
+            return size, max(size, profile.opt) / min(size, profile.opt)
+
+        return min((index for index, each in enumerate(self.profiles) if each.max >= count), key=cost)
 
 
 @dataclass(frozen=True)
@@ -178,13 +224,13 @@ class Manifest:
             raise ManifestError(f"the manifest of {source} is not JSON ({error}); export or build it again") from error
         if not isinstance(data, dict):
             raise ManifestError(f"the manifest of {source} is a JSON {type(data).__name__}; expected an object")
-        if data.get("schema") != SCHEMA:
-            raise ManifestError(
-                f"the manifest of {source} has schema {data.get('schema')!r}; this version reads schema {SCHEMA}: "
-                "export or build the file again with the version in use"
-            )
+        _check_schema(data.get("schema"), SCHEMA, f"the manifest of {source}")
+        if isinstance(data.get("engine"), dict):
+            # It had no schema of its own at first.
+            found = data["engine"].get("schema", 1)
+            _check_schema(found, ENGINE_SCHEMA, f"the engine's part of the manifest of {source}")
         try:
-            manifest: Manifest = _decode(cls, data)
+            manifest: Manifest = decode(cls, data)
         except ManifestError as error:
             raise ManifestError(f"the manifest of {source} is not valid: {error}; export or build it again") from error
         return manifest
@@ -222,48 +268,9 @@ def write_engine_manifest(engine: Path, manifest: Manifest) -> None:
     write_text(manifest_path(engine), manifest.to_json() + "\n")
 
 
-def _decode(cls: Any, data: Mapping[str, Any]) -> Any:
-    """A dataclass from a JSON object, every field checked against its annotation."""
-    known = {item.name: item for item in dataclasses.fields(cls)}
-    if unknown := sorted(data.keys() - known.keys()):
-        raise ManifestError(f"unknown field {unknown[0]!r}")
-    for name, item in known.items():
-        optional = item.default is not dataclasses.MISSING or item.default_factory is not dataclasses.MISSING
-        if name not in data and not optional:
-            raise ManifestError(f"field {name!r} is missing")
-    return cls(**{name: _decode_value(name, known[name].type, value) for name, value in data.items()})
-
-
-def _decode_value(name: str, kind: Any, value: Any) -> Any:
-    origin, options = get_origin(kind), get_args(kind)
-    if kind in (int, str):
-        return _expect(name, value, kind)
-    if dataclasses.is_dataclass(kind):
-        return _decode(kind, _expect(name, value, dict))
-    if origin is Literal:
-        if value not in options:
-            raise ManifestError(f"{name} is {value!r}; expected {' or '.join(map(repr, options))}")
-        return value
-    if origin is Mapping:
-        return {
-            key: _decode_value(f"{name} of {key!r}", options[1], v) for key, v in _expect(name, value, dict).items()
-        }
-    if origin is tuple:
-        return _decode_rgb(name, value)
-    # What is left is `X | None`.
-    return None if value is None else _decode_value(name, options[0], value)
-
-
-def _decode_rgb(name: str, value: Any) -> tuple[float, float, float]:
-    numbers = _expect(name, value, list)
-    if len(numbers) != 3 or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
-        raise ManifestError(f"{name} is {value!r}; expected three finite numbers")
-    red, green, blue = (float(number) for number in numbers)
-    return red, green, blue
-
-
-def _expect(name: str, value: Any, kind: type) -> Any:
-    # bool is a subclass of int, and `true` is no number.
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ManifestError(f"{name} is {value!r}; expected {_JSON_NAMES[kind]}")
-    return value
+def _check_schema(found: Any, expected: int, what: str) -> None:
+    if found != expected:
+        raise ManifestError(
+            f"{what} has schema {found!r}; this version reads schema {expected}: export or build the file again with "
+            "the version in use"
+        )

@@ -11,11 +11,18 @@ from numpy.typing import NDArray
 
 from .backend import Processor
 from .device import DeviceMemory, open_device
-from .engine_match import check_architecture, check_engine_file, check_profile, check_version, find_plugin
+from .engine_match import (
+    check_architecture,
+    check_engine_file,
+    check_platform,
+    check_profiles,
+    check_version,
+    find_plugin,
+)
 from .errors import DeviceError, InputError, ManifestError
 from .manifest import BatchProfile, EngineManifest, Manifest, read_engine_manifest
 from .preprocess import network_input
-from .tensorrt_library import default_plugin, load_plugin, load_tensorrt
+from .tensorrt_library import create_runtime, default_plugin, load_plugin, load_tensorrt
 from .tensorrt_log import collecting_logger, complaint
 
 _INPUT = "images"
@@ -25,7 +32,8 @@ _OUTPUT = "embeddings"
 class TensorRTBackend:
     """A backend (see `runtime.backend.Backend`) on an engine, for one thread at a time.
 
-    Device memory for the largest batch is allocated once and reused by every call.
+    Device memory for the largest batch is allocated once and reused by every call. A batch runs in the profile that
+    `EngineManifest.profile_for` names; TensorRT updates its layers where that is another one than before.
     """
 
     def __init__(self, path: Path, plugin: Path | None = None) -> None:
@@ -34,12 +42,12 @@ class TensorRTBackend:
         Args:
             path: an engine with its manifest beside it.
             plugin: the StripGate library the engine was built with; None looks beside the engine, then where
-                `make plugin` puts it. Not used by an engine without StripGate.
+                `make plugin` puts it. Not used by an engine without StripGate, or with the plugin inside.
 
         Raises:
             InputError: the plugin cannot be loaded here, or is of another operator version.
             ManifestError: the manifest is missing, or is not this engine's.
-            EngineMismatchError: the engine was built for another TensorRT version, plugin or GPU.
+            EngineMismatchError: the engine was built for another TensorRT version, plugin, GPU or platform.
             MissingDependencyError: TensorRT, or the package for device memory, is not installed.
             DeviceError: there is no usable GPU, or too little memory on it.
         """
@@ -49,6 +57,7 @@ class TensorRTBackend:
         library_file = find_plugin(path, engine, plugin, default_plugin)
         library = load_tensorrt(engine.flavour)
         check_version(path, engine, library.version)
+        check_platform(path, engine)
         if library_file is not None:
             load_plugin(library, library_file)
         with ExitStack() as resources:
@@ -59,7 +68,7 @@ class TensorRTBackend:
             self._resources = resources.pop_all()
         self.name = f"{engine.flavour} {library.version} ({device.architecture})"
         self.device: Processor = "cuda"
-        self.max_batch: int | None = engine.profile.max
+        self.max_batch: int | None = engine.max_batch
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x H x W x 3 uint8 RGB, whatever the engine's input format, 1 <= N <= max_batch, to N x D float32,
@@ -89,11 +98,11 @@ class _Execution:
         self, path: Path, manifest: Manifest, trt: ModuleType, device: DeviceMemory, resources: ExitStack
     ) -> None:
         self._manifest = manifest
-        self._profile = cast("EngineManifest", manifest.engine).profile
+        self._described = cast("EngineManifest", manifest.engine)
         self._device = device
         self._logger = collecting_logger(trt)
         self._messages: list[str] = self._logger.errors
-        self._runtime = trt.Runtime(self._logger)
+        self._runtime = create_runtime(trt, self._logger, self._described)
         resources.callback(self._release)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
@@ -104,25 +113,28 @@ class _Execution:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise DeviceError(f"{path} got no execution context ({complaint(self._messages)}); free memory on the GPU")
+        self._active_profile = 0
         self._stream = device.create_stream()
         resources.callback(device.destroy_stream, self._stream)
         self._addresses: dict[str, int] = {}
-        largest = self._profile.max
+        largest = self._described.max_batch
         for name, size in (
             (_INPUT, largest * math.prod(manifest.input_shape) * np.dtype(manifest.input_type).itemsize),
             (_OUTPUT, largest * manifest.embedding_size * np.dtype(np.float32).itemsize),
         ):
             self._addresses[name] = device.allocate(size)
             resources.callback(device.free, self._addresses[name])
-            if not self._context.set_tensor_address(name, self._addresses[name]):
-                raise DeviceError(f"{path} refused the address of {name} ({complaint(self._messages)})")
+        self._bind()
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See `TensorRTBackend.run`."""
-        images_shape = (self._manifest.height, self._manifest.width, 3)
-        batch = network_input(fit_batch(images, self._profile, images_shape), self._manifest.input_format)
+        index = self._described.profile_for(len(images))
+        image_shape = (self._manifest.height, self._manifest.width, 3)
+        pixels = fit_batch(images, self._described.profiles[index], image_shape)
+        batch = network_input(pixels, self._manifest.input_format)
         output = np.empty((len(batch), self._manifest.embedding_size), np.float32)
         self._messages.clear()
+        self._activate(index)
         if not self._context.set_input_shape(_INPUT, batch.shape):
             raise DeviceError(f"the engine refused the input shape {batch.shape} ({complaint(self._messages)})")
         self._device.upload(self._addresses[_INPUT], batch, self._stream)
@@ -134,6 +146,19 @@ class _Execution:
         if not queued:
             raise DeviceError(f"the engine failed on a batch of {len(batch)} ({complaint(self._messages)})")
         return output[: len(images)]
+
+    def _activate(self, profile: int) -> None:
+        if profile == self._active_profile:
+            return
+        if not self._context.set_optimization_profile_async(profile, self._stream):
+            raise DeviceError(f"the engine refused its profile {profile} ({complaint(self._messages)})")
+        self._active_profile = profile
+        self._bind()
+
+    def _bind(self) -> None:
+        for name, address in self._addresses.items():
+            if not self._context.set_tensor_address(name, address):
+                raise DeviceError(f"the engine refused the address of {name} ({complaint(self._messages)})")
 
     def _release(self) -> None:
         # In this order, and before the device is let go of.
@@ -168,7 +193,7 @@ def fit_batch(images: NDArray[np.uint8], profile: BatchProfile, image_shape: tup
 
 
 def check_tensors(path: Path, engine: Any, trt: ModuleType, manifest: Manifest) -> None:
-    """Refuse an engine whose inputs and outputs are not what its manifest promises.
+    """Refuse an engine whose inputs, outputs and profiles are not what its manifest promises.
 
     Args:
         path: the engine file, for the message.
@@ -177,7 +202,7 @@ def check_tensors(path: Path, engine: Any, trt: ModuleType, manifest: Manifest) 
         manifest: the engine's.
 
     Raises:
-        ManifestError: another name, type or shape, or another batch profile.
+        ManifestError: another name, type or shape, or other batch profiles.
     """
     given = [_tensor(engine, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors)]
     promised = [
@@ -190,8 +215,9 @@ def check_tensors(path: Path, engine: Any, trt: ModuleType, manifest: Manifest) 
         raise ManifestError(
             f"{path} has the tensors {_listing(given)}; its manifest promises {_listing(promised)}: build it again"
         )
-    smallest, tuned, largest = (shape[0] for shape in engine.get_tensor_profile_shape(_INPUT, 0))
-    check_profile(path, cast("EngineManifest", manifest.engine), BatchProfile(smallest, tuned, largest))
+    shapes = [engine.get_tensor_profile_shape(_INPUT, index) for index in range(engine.num_optimization_profiles)]
+    profiles = [BatchProfile(*(shape[0] for shape in each)) for each in shapes]
+    check_profiles(path, cast("EngineManifest", manifest.engine), profiles)
 
 
 def _tensor(engine: Any, name: str) -> tuple[str, Any, Any, tuple[int, ...]]:

@@ -13,7 +13,7 @@ from .dependencies import require
 from .device import open_device
 from .errors import DeviceError, InputError, MissingDependencyError
 from .files import require_file
-from .manifest import Flavour
+from .manifest import EngineManifest, Flavour
 from .plugin_library import OPERATOR_VERSION, check_plugin_library
 
 _STRIP_GATE = ("StripGate", OPERATOR_VERSION, "lgeu")  # name, version, namespace
@@ -129,6 +129,17 @@ def plugin_errors(path: Path, errors: list[str]) -> Iterator[None]:
         yield
     finally:
         set_handler(handler_type())
+
+
+def create_runtime(trt: ModuleType, logger: Any, engine: EngineManifest) -> Any:
+    """The `IRuntime` for an engine. One that has code for the CPU inside, the plugin's, is allowed to run it.
+
+    That is no more trust than in a plugin library that lies beside an engine: use engines of your own only.
+    """
+    runtime = trt.Runtime(logger)
+    if engine.holds_host_code:
+        runtime.engine_host_code_allowed = True
+    return runtime
 
 
 def default_plugin() -> Path:

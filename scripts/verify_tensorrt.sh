@@ -103,14 +103,15 @@ for model in "${models[@]}"; do
         engines+=("$out/$name.engine")
     fi
     command -v trtexec >/dev/null || continue
-    # The way without Python: the printed command, on a file with the function body stripped, as 10.6 and older need it.
-    attempt lgeu rewrite "$model" --functions strip --out "$out/$name.strip.onnx" || continue
+    # The way without Python, from a copy: the script may write a file with the function body stripped beside it.
     by_trtexec=$out/$name.trtexec.engine
-    lgeu build "$out/$name.strip.onnx" --plugin "$plugin" --batch "$batch" --out "$by_trtexec" --print-trtexec \
-        >"$out/$name.trtexec.sh"
-    lines=1,2
-    [[ ${release%%.*} -lt 11 ]] || lines=3,4
-    if attempt bash -euc "$(sed -n "${lines}p" "$out/$name.trtexec.sh")"; then
+    cp "$model" "$out/$name.trtexec.onnx"
+    if ! lgeu build "$out/$name.trtexec.onnx" --plugin "$plugin" --batch "$batch" --print-trtexec \
+        --release "$release" >"$out/$name.trtexec.sh"; then
+        failures+=("no trtexec commands for $model with TensorRT $release")
+        continue
+    fi
+    if attempt bash -eu "$out/$name.trtexec.sh"; then
         engines+=("$by_trtexec")
     fi
 done

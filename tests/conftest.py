@@ -66,10 +66,12 @@ def build_for_this_gpu(has_gpu: bool) -> Callable[..., Path]:
     if not has_gpu:
         pytest.skip("needs an NVIDIA GPU")
     from engines.builder import build_engine
+    from engines.options import BuildOptions
 
     def build(onnx_path: Path, flavour: Flavour, profile: BatchProfile, plugin: Path | None = None) -> Path:
         try:
-            return build_engine(onnx_path, flavour=flavour, plugin=plugin, profile=profile, target=None)
+            options = BuildOptions((profile,), allow_min_batch=True)
+            return build_engine(onnx_path, flavour=flavour, plugin=plugin, options=options)
         except MissingDependencyError as error:
             pytest.skip(str(error))
         except InputError as error:

@@ -4,21 +4,23 @@ import dataclasses
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from tqdm import tqdm
 
-from engines import builder, progress_monitor
+from engines import strip_gate_library
 from engines.builder import build_engine
 from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
-from engines.layers import Layer, Tensor, check_plugin_layers, layers_path, read_layers
+from engines.layers import Layer, Tensor, check_plugin_layers, check_precision, layers_path, read_layers
+from engines.options import BuildOptions
+from engines.plan_bytes import embedded_libraries, missing_plugin_traces
 from engines.strip_gate import is_strip_gate
 from runtime.errors import CheckFailedError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, manifest_path, read_engine_manifest
+from runtime.manifest import BatchProfile, Manifest, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import load_plugin, load_tensorrt, prepare_parser
 
 PROFILE = BatchProfile(1, 8, 16)
@@ -30,8 +32,9 @@ def tensorrt_rtx() -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
 
 
-def build(onnx_path: Path, out: Path, plugin: Path | None, target: str | None = "SM86") -> Path:
-    return build_engine(onnx_path, out, flavour="tensorrt-rtx", plugin=plugin, profile=PROFILE, target=target)
+def build(onnx_path: Path, out: Path | None, plugin: Path | None, *targets: str, **options: Any) -> Path:
+    built = BuildOptions(options.pop("profiles", (PROFILE,)), targets=targets or ("SM86",), **options)
+    return build_engine(onnx_path, out, flavour="tensorrt-rtx", plugin=plugin, options=built)
 
 
 @pytest.mark.parametrize(("fixture", "precision"), [("tiny_onnx", "fp32"), ("tiny_fp16_onnx", "fp16")])
@@ -51,8 +54,10 @@ def test_the_engine_holds_the_plugin_and_its_manifest_fits(
     assert manifest.precision == precision
     assert manifest.engine is not None
     assert manifest.engine.flavour == "tensorrt-rtx"
-    assert manifest.engine.gpu_architecture == "SM86"
-    assert manifest.engine.profile == PROFILE
+    assert manifest.engine.gpu_architectures == ("SM86",)
+    assert manifest.engine.profiles == (PROFILE,)
+    assert not manifest.engine.plugin_embedded
+    assert manifest.engine.platform is None
     assert manifest.engine.engine_sha256 == sha256(engine)
     assert manifest.engine.onnx_sha256 == sha256(onnx_path)
     assert manifest.engine.plugin_sha256 == sha256(plugin_library)
@@ -77,15 +82,13 @@ def test_channels_last_stripped_and_named_after_the_onnx_file(
     path = tmp_path / "last.fp32.onnx"
     save_model(set_functions(make_model(channels_last=True), "strip"), path)
 
-    engine = build_engine(
-        path, flavour="tensorrt-rtx", plugin=plugin_library, profile=BatchProfile(2, 2, 2), target="SM120"
-    )
+    engine = build(path, None, plugin_library, "SM120", profiles=(BatchProfile(2, 2, 2),), allow_min_batch=True)
 
     assert engine == tmp_path / "last.fp32.engine"
     assert b'custom_layer={ name="strip_gate"' in engine.read_bytes()
     manifest = read_engine_manifest(engine)
     assert manifest.engine is not None
-    assert manifest.engine.gpu_architecture == "SM120"
+    assert manifest.engine.gpu_architectures == ("SM120",)
 
 
 def test_a_model_without_strip_gate_needs_no_plugin(make_model: MakeModel, tmp_path: Path) -> None:
@@ -98,6 +101,56 @@ def test_a_model_without_strip_gate_needs_no_plugin(make_model: MakeModel, tmp_p
     assert manifest.engine.plugin_sha256 is None
 
 
+def test_several_gpus_and_several_profiles(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
+    profiles = (BatchProfile(1, 1, 1), BatchProfile(4, 8, 16))
+
+    engine = build(tiny_onnx, tmp_path / "m.engine", plugin_library, "SM86", "SM120", "SM86", profiles=profiles)
+
+    manifest = read_engine_manifest(engine)
+    assert manifest.engine is not None
+    assert manifest.engine.gpu_architectures == ("SM86", "SM120")
+    assert manifest.engine.profiles == profiles
+    # TensorRT-RTX compiles the network once for each profile.
+    for layer in (b'name="strip_gate"', b'name="strip_gate [profile 1]"'):
+        assert engine.read_bytes().count(b"custom_layer={ " + layer) == 1
+
+
+def test_the_plugin_inside_the_plan(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
+    beside = build(tiny_onnx, tmp_path / "beside.engine", plugin_library)
+    inside = build(tiny_onnx, tmp_path / "inside.engine", plugin_library, embed_plugin=True)
+
+    manifest = read_engine_manifest(inside)
+    assert manifest.engine is not None
+    assert manifest.engine.plugin_embedded
+    assert manifest.engine.plugin_sha256 == sha256(plugin_library)
+    assert embedded_libraries(beside) == ()
+    assert embedded_libraries(inside) == (sha256(plugin_library),)
+    assert plugin_library.read_bytes() in inside.read_bytes()
+    assert missing_plugin_traces(beside) == missing_plugin_traces(inside) == []
+
+
+def test_a_library_inside_is_no_trace_of_a_layer(make_model: MakeModel, plugin_library: Path, tmp_path: Path) -> None:
+    save_model(make_model(gate="none"), tmp_path / "plain.onnx")
+    plain = build(tmp_path / "plain.onnx", tmp_path / "plain.engine", None, embed_plugin=True)
+    manifest = read_engine_manifest(plain)
+    assert manifest.engine is not None
+    assert not manifest.engine.plugin_embedded
+
+    library = plugin_library.read_bytes()
+    plain.write_bytes(plain.read_bytes() + library + library[:5000])
+
+    assert embedded_libraries(plain) == (sha256(plugin_library),)
+    plain.write_bytes(plain.read_bytes()[: -len(library[:5000])])
+    assert b"num_strips" in plain.read_bytes()
+    assert missing_plugin_traces(plain) == ["StripGate", "num_strips"]
+
+
+def test_the_workspace_limit_reaches_the_builder(tiny_onnx: Path, plugin_library: Path, out: Path) -> None:
+    with pytest.raises(InputError, match=r"no engine could be built from .*workspace"):
+        build(tiny_onnx, out, plugin_library, workspace=1024)
+    build(tiny_onnx, out, plugin_library, workspace=1 << 30, optimization_level=0)
+
+
 def test_a_second_build_takes_the_first_ones_place(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
     engine = tmp_path / "model.engine"
     engine.write_bytes(b"old")
@@ -108,6 +161,12 @@ def test_a_second_build_takes_the_first_ones_place(tiny_onnx: Path, plugin_libra
     manifest = read_engine_manifest(engine)
     assert manifest.engine is not None
     assert manifest.engine.engine_sha256 == sha256(engine)
+
+
+@pytest.fixture
+def manifest(make_model: MakeModel) -> Manifest:
+    """Of the tiny network, which is fp32."""
+    return read_manifest(make_model())
 
 
 @pytest.fixture
@@ -129,7 +188,7 @@ def refuses(error: type[LgeuError], message: str, out: Path, onnx_path: Path, pl
 def test_no_plugin_library(tiny_onnx: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refuses(InputError, "does not exist", out, tiny_onnx, tmp_path / "none.so", "SM86")
 
-    monkeypatch.setattr(builder, "default_plugin", lambda: tmp_path / "never" / "built.so")
+    monkeypatch.setattr(strip_gate_library, "default_plugin", lambda: tmp_path / "never" / "built.so")
     refuses(InputError, r"no plugin for it .*built\.so does not exist.*make plugin", out, tiny_onnx, None, "SM86")
 
 
@@ -144,6 +203,35 @@ def test_a_second_library_in_one_process(tiny_onnx: Path, plugin_library: Path, 
     copy.write_bytes(plugin_library.read_bytes())
 
     refuses(InputError, "another StripGate library", out, tiny_onnx, copy, "SM86")
+
+
+def test_what_tensorrt_rtx_has_not(tiny_onnx: Path, plugin_library: Path, out: Path, tmp_path: Path) -> None:
+    for options, message in (
+        ({"timing_cache": tmp_path / "timing.cache"}, "TensorRT-RTX has no timing cache"),
+        ({"version_compatible": True}, "TensorRT-RTX has no lean runtime"),
+        ({"hardware_compatibility": "ampere+"}, "TensorRT-RTX has no levels of hardware compatibility"),
+    ):
+        with pytest.raises(InputError, match=message):
+            build(tiny_onnx, out, plugin_library, **options)
+    assert out.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_fp16_engine_of_an_fp32_file(
+    tiny_onnx: Path, tiny_fp16_onnx: Path, plugin_library: Path, out: Path, tmp_path: Path
+) -> None:
+    fp32 = tmp_path / "model.onnx"
+    fp32.write_bytes(tiny_onnx.read_bytes())
+    command = f"lgeu rewrite {fp32} --precision fp16 --out {tmp_path / 'model.fp16.onnx'}"
+    with pytest.raises(InputError, match=f"is fp32, and fp16 was asked for.*write one: {command}$"):
+        build(fp32, out, plugin_library, precision="fp16")
+    (tmp_path / "model.fp16.onnx").write_bytes(tiny_fp16_onnx.read_bytes())
+    with pytest.raises(InputError, match=r"is fp32, and fp16 was asked for.*name .*model\.fp16\.onnx$"):
+        build(fp32, out, plugin_library, precision="fp16")
+    with pytest.raises(InputError, match="is fp16, and fp32 was asked for: what rounding took does not come back"):
+        build(tiny_fp16_onnx, out, plugin_library, precision="fp32")
+    assert out.read_bytes() == b"old"
+    build(tiny_fp16_onnx, out, plugin_library, precision="fp16")
 
 
 def test_targets_that_cannot_be_built(tiny_onnx: Path, plugin_library: Path, out: Path) -> None:
@@ -177,7 +265,7 @@ def test_a_manifest_that_promises_another_network(
 ) -> None:
     path = tmp_path / "model.onnx"
     for changes, message in (
-        ({"precision": "fp16"}, "fp16 by its manifest, but its convolution 'conv1' would run in FLOAT"),
+        ({"precision": "fp16"}, r"fp16 by its manifest, but 3 of its 3 .* the first 'conv1' \(CONVOLUTION\) in FLOAT"),
         ({"embedding_size": 17}, r"embeddings FLOAT \(-1, 16\); expected .*embeddings FLOAT \(-1, 17\)"),
     ):
         save_model(_with_manifest(make_model(), changes), path)
@@ -194,28 +282,6 @@ def test_an_operator_that_tensorrt_lacks(
     refuses(InputError, "cannot read .*relu1", out, tmp_path / "model.onnx", plugin_library, "SM86")
 
 
-def test_ctrl_c_stops_the_build_and_leaves_nothing(
-    tiny_onnx: Path, plugin_library: Path, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    steps = []
-
-    class Interrupted(tqdm):  # type: ignore[type-arg]
-        def update(self, n: float | None = 1) -> bool | None:
-            steps.append(n)
-            raise KeyboardInterrupt
-
-    def interrupted(items: Iterable[int], description: str, **rest: object) -> Interrupted:
-        return Interrupted(items, disable=True)
-
-    monkeypatch.setattr(progress_monitor, "progress", interrupted)
-
-    with pytest.raises(KeyboardInterrupt):
-        build(tiny_onnx, out, plugin_library)
-    assert steps
-    assert out.read_bytes() == b"old"
-    assert list(out.parent.iterdir()) == [out]
-
-
 def test_the_other_library_is_not_installed(tiny_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
     try:
         import tensorrt  # noqa: F401
@@ -226,8 +292,7 @@ def test_the_other_library_is_not_installed(tiny_onnx: Path, plugin_library: Pat
                 tmp_path / "e.engine",
                 flavour="tensorrt",
                 plugin=plugin_library,
-                profile=PROFILE,
-                target=None,
+                options=BuildOptions((PROFILE,)),
             )
     else:
         pytest.skip("tensorrt is installed")
@@ -240,6 +305,18 @@ def test_a_parser_that_expands_the_function_body_is_found_out(tiny_onnx: Path) -
 
 def test_a_kept_function_body_gives_way_to_the_plugin(tiny_onnx: Path, plugin_library: Path) -> None:
     assert _parse_in_new_process(tiny_onnx, plugin_library) == "accepted"
+
+
+def test_matrix_products_count_for_the_precision(manifest: Manifest) -> None:
+    convolution = Layer("stem", "CONVOLUTION", (Tensor("a", "HALF", (-1, 8, 4, 4)),))
+    product = Layer("mlp", "MATRIX_MULTIPLY", (Tensor("b", "FLOAT", (-1, 8, 4, 4)),))
+    norm = Layer("norm", "NORMALIZATION", (Tensor("c", "FLOAT", (-1, 8, 4, 4)),))
+    half = dataclasses.replace(manifest, precision="fp16")
+    check_precision([convolution, norm], half, "m.onnx")
+    with pytest.raises(InputError, match=r"1 of its 2 .* the first 'mlp' \(MATRIX_MULTIPLY\) in FLOAT"):
+        check_precision([convolution, product, norm], half, "m.onnx")
+    with pytest.raises(InputError, match=r"1 of its 2 .* the first 'stem' \(CONVOLUTION\) in HALF"):
+        check_precision([convolution, product, norm], manifest, "m.onnx")
 
 
 def test_layer_checks_name_the_layer() -> None:

@@ -15,6 +15,7 @@ from engines.gate_layout import set_gate_layout
 from engines.graph import check_functions, read_manifest, save_model, set_functions, write_manifest
 from engines.input_format import set_input_format
 from engines.layers import layers_path, load_layers
+from engines.options import BuildOptions
 from engines.precision import to_fp16
 from engines.strip_gate import is_channels_last, is_strip_gate
 from runtime.errors import InputError, ManifestError
@@ -124,8 +125,7 @@ def test_tensorrt_rtx_takes_nhwc_and_planes_of_floats(
         tmp_path / "model.onnx",
         flavour="tensorrt-rtx",
         plugin=plugin_library,
-        profile=BatchProfile(1, 4, 8),
-        target="SM86",
+        options=BuildOptions((BatchProfile(1, 4, 8),), targets=("SM86",)),
     )
 
     assert b'custom_layer={ name="strip_gate"' in engine.read_bytes()

@@ -14,6 +14,7 @@ from onnx import TensorProto, checker, numpy_helper
 from engines.graph import read_manifest, save_model, set_functions, write_manifest
 from engines.input_format import set_input_format
 from engines.inspect_onnx import OnnxTensor, inspect_onnx
+from engines.options import BuildOptions
 from engines.precision import to_fp16
 from engines.trtexec import trtexec_commands
 from runtime.errors import InputError
@@ -95,7 +96,7 @@ def test_unknown_format(make_model: MakeModel) -> None:
 def test_other_tools_are_told(make_model: MakeModel, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     save_model(set_input_format(make_model(), "float-nchw"), path)
-    commands = trtexec_commands(path, plugin=tmp_path / "lib.so", profile=BatchProfile(1, 8, 16))
+    commands = trtexec_commands(path, plugin=tmp_path / "lib.so", options=BuildOptions((BatchProfile(1, 8, 16),)))
     assert "--minShapes=images:1x3x64x32 --optShapes=images:8x3x64x32 --maxShapes=images:16x3x64x32" in commands
     report = inspect_onnx(path)
     assert report.inputs == (OnnxTensor("images", "FLOAT", ("N", 3, 64, 32)),)

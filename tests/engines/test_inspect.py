@@ -18,6 +18,7 @@ from engines.graph import load_model, save_model, set_functions
 from engines.inspect_engine import EngineReport, inspect_engine
 from engines.inspect_onnx import OnnxReport, OnnxTensor, inspect_onnx
 from engines.layers import layers_path, load_layers
+from engines.options import BuildOptions
 from engines.plan import EngineLayer, Plan, parse_inspector
 from runtime.errors import InputError
 from runtime.files import sha256
@@ -212,9 +213,8 @@ def engine(tiny_fp16_onnx: Path, plugin_library: Path, tmp_path: Path) -> Path:
     """An engine for a GPU that is most likely not here."""
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     path = tmp_path / "model.engine"
-    return build_engine(
-        tiny_fp16_onnx, path, flavour="tensorrt-rtx", plugin=plugin_library, profile=PROFILE, target="SM75"
-    )
+    options = BuildOptions((PROFILE,), targets=("SM75",))
+    return build_engine(tiny_fp16_onnx, path, flavour="tensorrt-rtx", plugin=plugin_library, options=options)
 
 
 def test_an_engine_that_cannot_be_opened_here(engine: Path, plugin_library: Path) -> None:
@@ -231,7 +231,29 @@ def test_an_engine_that_cannot_be_opened_here(engine: Path, plugin_library: Path
     assert list(report.unknown) == [PLAN]
     assert re.search("no usable NVIDIA GPU|was built for a GPU of architecture SM75", report.unknown[PLAN])
     assert report.problems == ()
-    assert as_json(report)["manifest"]["engine"]["gpu_architecture"] == "SM75"
+    assert as_json(report)["manifest"]["engine"]["gpu_architectures"] == ["SM75"]
+
+
+def test_a_plugin_inside_is_told_and_needs_no_file(tiny_fp16_onnx: Path, plugin_library: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    options = BuildOptions((PROFILE,), targets=("SM75",), embed_plugin=True)
+    path = tmp_path / "inside.engine"
+    build_engine(tiny_fp16_onnx, path, flavour="tensorrt-rtx", plugin=plugin_library, options=options)
+
+    report = inspect_engine(path)
+    assert report.embedded_libraries == (sha256(plugin_library),)
+    assert report.names_plugin
+    assert report.problems == ()
+    assert list(report.unknown) == [PLAN]
+
+    plan = path.read_bytes()
+    path.write_bytes(plan.replace(plugin_library.read_bytes(), b""))
+    content = json.loads(manifest_path(path).read_text())
+    content["engine"]["engine_sha256"] = sha256(path)
+    manifest_path(path).write_text(json.dumps(content))
+    report = inspect_engine(path)
+    assert report.embedded_libraries == ()
+    assert "its bytes are not found" in report.unknown["the StripGate library inside the plan"]
 
 
 def test_reasons_why_an_engine_is_not_opened(engine: Path) -> None:

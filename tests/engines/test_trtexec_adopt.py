@@ -2,21 +2,25 @@
 
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
 from engines.adopt import adopt_engine
 from engines.builder import build_engine
-from engines.graph import save_model
-from engines.trtexec import trtexec_commands
+from engines.graph import save_model, set_functions
+from engines.options import BuildOptions
+from engines.trtexec import parse_release, trtexec_commands
 from runtime.errors import CheckFailedError, DeviceError, InputError, LgeuError
 from runtime.files import sha256
 from runtime.manifest import BatchProfile, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import current_gpu_architecture
 
 PROFILE = BatchProfile(1, 8, 16)
+SM86 = BuildOptions((PROFILE,), targets=("SM86",))
 MakeModel = Callable[..., onnx.ModelProto]
 
 
@@ -25,20 +29,21 @@ def foreign_engine(tiny_onnx: Path, plugin_library: Path, tmp_path_factory: pyte
     """A plan without its manifest, as trtexec leaves it."""
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     engine = tmp_path_factory.mktemp("foreign") / "model.engine"
-    build_engine(tiny_onnx, engine, flavour="tensorrt-rtx", plugin=plugin_library, profile=PROFILE, target="SM86")
+    build_engine(tiny_onnx, engine, flavour="tensorrt-rtx", plugin=plugin_library, options=SM86)
     manifest_path(engine).unlink()
     return engine
 
 
-def adopt(engine: Path, onnx_path: Path, plugin: Path | None, target: str | None = "SM86") -> Path:
-    return adopt_engine(engine, onnx_path, plugin, flavour="tensorrt-rtx", profile=PROFILE, target=target)
+def adopt(engine: Path, onnx_path: Path, plugin: Path | None, *targets: str, **options: Any) -> Path:
+    built = BuildOptions((PROFILE,), targets=targets, **options)
+    return adopt_engine(engine, onnx_path, plugin, flavour="tensorrt-rtx", options=built)
 
 
 def test_an_adopted_engine_has_the_manifest_of_a_built_one(
     foreign_engine: Path, tiny_onnx: Path, plugin_library: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO"):
-        path = adopt(foreign_engine, tiny_onnx, plugin_library)
+        path = adopt(foreign_engine, tiny_onnx, plugin_library, "SM86")
 
     assert path == manifest_path(foreign_engine)
     manifest = read_engine_manifest(foreign_engine)
@@ -46,7 +51,7 @@ def test_an_adopted_engine_has_the_manifest_of_a_built_one(
     assert manifest.engine.engine_sha256 == sha256(foreign_engine)
     assert manifest.engine.onnx_sha256 == sha256(tiny_onnx)
     assert manifest.engine.plugin_sha256 == sha256(plugin_library)
-    assert (manifest.engine.profile, manifest.engine.gpu_architecture) == (PROFILE, "SM86")
+    assert (manifest.engine.profiles, manifest.engine.gpu_architectures) == ((PROFILE,), ("SM86",))
     if current_gpu_architecture() != "SM86":
         assert "not checked: the engine's version, GPU, tensors and batch sizes" in caplog.text
 
@@ -57,6 +62,24 @@ def refuses(error: type[LgeuError], message: str, engine: Path, *arguments: obje
     assert not manifest_path(engine).exists()
 
 
+def test_a_library_that_should_be_inside_is_looked_for(
+    tiny_onnx: Path, plugin_library: Path, foreign_engine: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = tmp_path / "inside.engine"
+    inside = replace(SM86, embed_plugin=True)
+    build_engine(tiny_onnx, engine, flavour="tensorrt-rtx", plugin=plugin_library, options=inside)
+    built = read_engine_manifest(engine)
+    manifest_path(engine).unlink()
+
+    adopt(engine, tiny_onnx, plugin_library, "SM86", embed_plugin=True)
+    assert read_engine_manifest(engine) == built
+    assert "inside the plan" not in caplog.text
+    if current_gpu_architecture() != "SM86":
+        engine.write_bytes(foreign_engine.read_bytes())
+        adopt(engine, tiny_onnx, plugin_library, "SM86", embed_plugin=True)
+        assert "not checked: that the StripGate library is inside the plan" in caplog.text
+
+
 def test_what_is_not_adopted(
     foreign_engine: Path, tiny_onnx: Path, plugin_library: Path, make_model: MakeModel, tmp_path: Path
 ) -> None:
@@ -64,9 +87,7 @@ def test_what_is_not_adopted(
     refuses(InputError, "does not exist", engine, tiny_onnx, plugin_library)
 
     save_model(make_model(gate="none"), tmp_path / "none.onnx")
-    plain = build_engine(
-        tmp_path / "none.onnx", engine, flavour="tensorrt-rtx", plugin=None, profile=PROFILE, target="SM86"
-    )
+    plain = build_engine(tmp_path / "none.onnx", engine, flavour="tensorrt-rtx", plugin=None, options=SM86)
     manifest_path(plain).unlink()
     refuses(CheckFailedError, "no trace of the StripGate plugin", plain, tiny_onnx, plugin_library)
 
@@ -74,17 +95,27 @@ def test_what_is_not_adopted(
     refuses(InputError, "does not exist", engine, tiny_onnx, tmp_path / "none.so")
     refuses(InputError, "does not build for SM90", engine, tiny_onnx, plugin_library, "SM90")
     if current_gpu_architecture() is None:
-        refuses(DeviceError, "name one with --target", engine, tiny_onnx, plugin_library, None)
+        refuses(DeviceError, "name one with --target", engine, tiny_onnx, plugin_library)
 
 
-def test_commands_for_both_generations(tiny_onnx: Path, tmp_path: Path) -> None:
+def words(line: str) -> list[str]:
+    return shlex.split(line)
+
+
+def test_a_script_for_every_release(tiny_onnx: Path, tmp_path: Path) -> None:
     plugin = tmp_path / "my plugins" / "libstrip_gate.so"
     engine = tmp_path / "my.engine"
+    stripped = tiny_onnx.with_name("model.strip.onnx")
 
-    lines = trtexec_commands(tiny_onnx, engine, plugin=plugin, profile=PROFILE).splitlines()
+    def commands(release: str | None) -> list[str]:
+        given = None if release is None else parse_release(release)
+        options = BuildOptions((PROFILE,))
+        return trtexec_commands(tiny_onnx, engine, plugin=plugin, options=options, release=given).splitlines()
 
-    ten, adopt_ten, eleven, adopt_eleven = (shlex.split(line, comments=True) for line in lines)
-    assert ten == [
+    rewrite, old, adopt_old = (words(line) for line in commands("10.3.0"))
+    middle, adopt_middle = (words(line) for line in commands("10.13.3.9"))
+    new, adopt_new = (words(line) for line in commands("11.1"))
+    assert middle == [
         "trtexec",
         f"--onnx={tiny_onnx}",
         f"--saveEngine={engine}",
@@ -92,24 +123,100 @@ def test_commands_for_both_generations(tiny_onnx: Path, tmp_path: Path) -> None:
         "--minShapes=images:1x64x32x3",
         "--optShapes=images:8x64x32x3",
         "--maxShapes=images:16x64x32x3",
+        "--stronglyTyped",
         "--noTF32",
         "--skipInference",
-        "--stronglyTyped",
     ]
-    assert eleven == ten[:-1]
-    assert adopt_ten == adopt_eleven
-    assert adopt_ten == [
+    assert new == [word for word in middle if word != "--stronglyTyped"]
+    # Up to 10.6 the function body would be taken, plugin or not.
+    assert rewrite == ["lgeu", "rewrite", str(tiny_onnx), "--functions", "strip", "--out", str(stripped)]
+    assert old == ["trtexec", f"--onnx={stripped}", *middle[2:]]
+    assert adopt_middle == adopt_new
+    assert adopt_new == [
         *("lgeu", "build", "--adopt", str(engine), "--onnx", str(tiny_onnx)),
         *("--plugin", str(plugin), "--batch", "1:8:16"),
     ]
-    assert "up to 10.6 from the file that this writes: lgeu rewrite" in lines[0]
+    assert adopt_old == [str(stripped) if word == str(tiny_onnx) else word for word in adopt_new]
+    titles = ["# TensorRT 10.3 to 10.6", "# TensorRT 10.7 and later 10.x", "# TensorRT 11"]
+    printed = commands(None)
+    assert [line for line in printed if line.startswith("#")] == titles
+    assert [line for line in printed if not line.startswith("#")] == [
+        line for release in ("10.6", "10.7", "11.0") for line in commands(release)
+    ]
+
+
+def test_every_option_has_its_flag(tiny_onnx: Path, tmp_path: Path) -> None:
+    options = BuildOptions(
+        (BatchProfile(1, 1, 1), BatchProfile(2, 8, 16)),
+        optimization_level=4,
+        workspace=2 << 30,
+        timing_cache=tmp_path / "timing.cache",
+        hardware_compatibility="ampere+",
+        version_compatible=True,
+    )
+
+    def commands(options: BuildOptions) -> tuple[list[str], list[str]]:
+        text = trtexec_commands(tiny_onnx, plugin=Path("/p.so"), options=options, release=(10, 13))
+        build, adoption = text.splitlines()
+        return words(build)[3:], words(adoption)[6:]
+
+    build, adoption = commands(options)
+    assert build == [
+        "--dynamicPlugins=/p.so",
+        "--setPluginsToSerialize=/p.so",
+        *("--profile=0", *(f"--{bound}Shapes=images:1x64x32x3" for bound in ("min", "opt", "max"))),
+        *("--profile=1", "--minShapes=images:2x64x32x3", "--optShapes=images:8x64x32x3"),
+        "--maxShapes=images:16x64x32x3",
+        "--builderOptimizationLevel=4",
+        "--memPoolSize=workspace:2048M",
+        f"--timingCacheFile={tmp_path / 'timing.cache'}",
+        "--versionCompatible",
+        "--hardwareCompatibilityLevel=ampere+",
+        *("--stronglyTyped", "--noTF32", "--skipInference"),
+    ]
+    assert adoption == [
+        *("--plugin", "/p.so", "--batch", "1:1:1", "--batch", "2:8:16"),
+        *("--hardware-compatibility", "ampere+", "--version-compatible"),
+    ]
+    build, adoption = commands(
+        BuildOptions((BatchProfile(2, 2, 2),), workspace=1001, embed_plugin=True, allow_min_batch=True)
+    )
+    assert "--setPluginsToSerialize=/p.so" in build
+    assert "--memPoolSize=workspace:1001B" in build
+    assert "--versionCompatible" not in build
+    assert adoption[4:] == ["--embed-plugin", "--allow-min-batch"]
+
+
+def test_a_level_that_older_releases_lack(tiny_onnx: Path) -> None:
+    options = BuildOptions((PROFILE,), hardware_compatibility="same-compute-capability")
+    text = trtexec_commands(tiny_onnx, plugin=None, options=options)
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# TensorRT 10.9 and later 10.x",
+        "# TensorRT 11",
+    ]
+    assert text.count("--hardwareCompatibilityLevel=sameComputeCapability") == 2
+    with pytest.raises(InputError, match=r"came with TensorRT 10\.9, and this is 10\.3"):
+        trtexec_commands(tiny_onnx, plugin=None, options=options, release=(10, 3))
+
+
+@pytest.mark.parametrize("text", ["10", "10.2", "9.3.0", "12.0", "8.6.1", "10.x", "", "10.3a"])
+def test_releases_that_are_none(text: str) -> None:
+    with pytest.raises(InputError, match=r"is no TensorRT release from 10\.3 to 11"):
+        parse_release(text)
 
 
 def test_commands_without_strip_gate_name_no_plugin(make_model: MakeModel, tmp_path: Path) -> None:
     save_model(make_model(gate="none"), tmp_path / "plain.onnx")
 
-    text = trtexec_commands(tmp_path / "plain.onnx", plugin=None, profile=PROFILE)
+    options = BuildOptions((PROFILE,), embed_plugin=True)
+    text = trtexec_commands(tmp_path / "plain.onnx", plugin=None, options=options)
 
     assert f"--saveEngine={tmp_path / 'plain.engine'}" in text
     assert "lugin" not in text
     assert "rewrite" not in text
+
+
+def test_a_file_without_the_node_has_no_commands(make_model: MakeModel, tmp_path: Path) -> None:
+    save_model(set_functions(make_model(), "inline"), tmp_path / "inline.onnx")
+    with pytest.raises(InputError, match="was inlined"):
+        trtexec_commands(tmp_path / "inline.onnx", plugin=None, options=BuildOptions((PROFILE,)))

@@ -17,8 +17,8 @@ from runtime.errors import InputError
 from runtime.manifest import BatchProfile, EngineManifest, InputFormat, Manifest
 
 
-def engine_manifest(manifest: Manifest, profile: BatchProfile) -> Manifest:
-    engine = EngineManifest("tensorrt", "10.3.0", "SM86", profile, "e", "o", None)
+def engine_manifest(manifest: Manifest, profiles: Sequence[BatchProfile]) -> Manifest:
+    engine = EngineManifest("tensorrt", "10.3.0", ("SM86",), tuple(profiles), "e", "o", None)
     return dataclasses.replace(manifest, engine=engine)
 
 
@@ -41,29 +41,32 @@ def run_trtexec(arguments: Sequence[str], backend: Backend) -> list[int]:
 
 @pytest.mark.parametrize("input_format", ["uint8-nhwc", "float-nchw"])
 @pytest.mark.parametrize(
-    ("profile", "sizes"),
+    ("profiles", "sizes", "used"),
     [
-        (None, [24]),
-        (BatchProfile(1, 4, 10), [10, 10, 4]),
-        (BatchProfile(6, 8, 10), [10, 10, 6]),
-        (BatchProfile(7, 7, 7), [7, 7, 7, 7]),
-        (BatchProfile(30, 32, 64), [30]),
+        ([], [24], []),
+        ([BatchProfile(1, 4, 10)], [10, 10, 4], []),
+        ([BatchProfile(6, 8, 10)], [10, 10, 6], []),
+        ([BatchProfile(7, 7, 7)], [7, 7, 7, 7], []),
+        ([BatchProfile(30, 32, 64)], [30], []),
+        ([BatchProfile(5, 5, 5), BatchProfile(8, 8, 10)], [10, 10, 5], [1, 1, 0]),
     ],
 )
 def test_what_is_run_on_the_files_agrees_with_the_model(
     crowd: Path,
     tmp_path: Path,
     make_embedder: Callable[..., Embedder],
-    profile: BatchProfile | None,
+    profiles: list[BatchProfile],
     sizes: list[int],
+    used: list[int],
     input_format: InputFormat,
 ) -> None:
     dataset = open_dataset(crowd, "person%2")
     backend = make_embedder(precision="fp16").backend
-    manifest = engine_manifest(backend.manifest, profile) if profile else backend.manifest
+    manifest = engine_manifest(backend.manifest, profiles) if profiles else backend.manifest
     manifest = dataclasses.replace(manifest, input_format=input_format)
     arguments = write_trtexec_inputs(dataset, manifest, tmp_path / "batches")
     assert run_trtexec(arguments, backend) == sizes
+    assert [int(index) for line in arguments for index in re.findall(r"--useProfile=(\d+)", line)] == used
     report = compare(
         Candidate("reference", make_embedder), [ExportedCandidate("batches", tmp_path / "batches")], dataset
     )

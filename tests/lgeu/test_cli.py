@@ -117,6 +117,13 @@ def test_options_that_would_be_ignored_are_refused(
     for arguments, named in (
         (["evaluate", "--model", model, "--data", str(people), "--k1", "7"], "add --rerank"),
         (["build", model, "--print-trtexec", "--target", "SM86"], "leave --flavour and --target out"),
+        (["build", model, "--release", "10.3"], "--release goes with --print-trtexec"),
+        (["build", model, "--print-trtexec", "--release", "9.0"], "no TensorRT release from 10.3 to 11"),
+        (["build", model, "--use-dla-core", "0"], "CUDA code, which a DLA cannot run"),
+        (["build", model, "--batch", "8:8:8"], "or allow it with --allow-min-batch"),
+        (["build", model, "--workspace", "2 GiB of it"], "is no size of memory"),
+        (["build", model, "--precision", "fp16", "--print-trtexec"], "is fp32, and fp16 was asked for"),
+        (["build", "--adopt", "e.engine", "--onnx", model, "--workspace", "1GiB"], "leave --workspace out"),
         (["build", "--adopt", "e.engine", "--onnx", model, "--out", "other.engine"], "leave --out"),
         (["build", model, "--onnx", model], "--onnx goes with --adopt"),
         (["demo", "--split-by", "person%2"], "without a data set"),

@@ -16,7 +16,7 @@ from eval.evaluation import evaluate_files, evaluate_run, read_run
 from eval.expansion import Expansion
 from eval.reranking import Reranking
 from lgeu.cli import main
-from lgeu.evaluate import parse_size
+from lgeu.sizes import parse_size
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from train.checkpoint import untrained_checkpoint

@@ -36,7 +36,7 @@ def engine(onnx_folder: Path, tmp_path: Path) -> Path:
         pytest.skip("the StripGate plugin is not built: make plugin")
     out = tmp_path / "built" / "model.engine"
     command = ["build", str(onnx_folder / "model.fp16.onnx"), "--flavour", "tensorrt-rtx", "--target", "SM75"]
-    assert main([*command, "--batch", "1:2:4", "--out", str(out)]) == 0
+    assert main([*command, "--batch", "1:1:1", "--batch", "1:2:4", "--embed-plugin", "--out", str(out)]) == 0
     return out
 
 
@@ -72,11 +72,14 @@ def test_an_engine(engine: Path, tmp_path: Path, capfd: pytest.CaptureFixture[st
     text, content = inspected(engine, tmp_path, capfd)
 
     assert "the manifest's SHA-256 is this file's" in text
-    assert "engine.profile           1:2:4" in text
+    digest = sha256(default_plugin())
+    assert f"holds a library for the CPU, SHA-256 {digest} (the manifest's StripGate library)" in text
+    assert content["embedded_libraries"] == [digest]
+    assert "engine.profiles                1:1:1, 1:2:4" in text
     assert "'strip_gate' -> descriptor HALF" in text
     assert "not known here:\n  inputs, outputs, profiles and layers of the engine: " in text
     assert content["matches_manifest"] is True
-    assert content["manifest"]["engine"]["profile"] == {"min": 1, "opt": 2, "max": 4}
+    assert content["manifest"]["engine"]["profiles"][1] == {"min": 1, "opt": 2, "max": 4}
     assert "PLUGIN_V3" in {layer["type"] for layer in content["network"]}
 
     manifest_path(engine).unlink()

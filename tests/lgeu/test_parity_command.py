@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of an engine in fp16 whose file is elsewhere."""
-    described = EngineManifest("tensorrt", "10.3.0", "SM86", BatchProfile(4, 4, 5), "0" * 64, "0" * 64, None)
+    described = EngineManifest("tensorrt", "10.3.0", ("SM86",), (BatchProfile(4, 4, 5),), "0" * 64, "0" * 64, None)
     manifest = load_checkpoint(checkpoint).manifest
     path = tmp_path_factory.mktemp("engine") / "model.engine"
     write_engine_manifest(path, dataclasses.replace(manifest, precision="fp16", engine=described))
@@ -80,7 +80,9 @@ def test_it_is_said_that_nothing_was_compared(
     lacking.write_bytes(b"plan")
     manifest = load_checkpoint(checkpoint).manifest
     # Nobody has its plugin.
-    described = EngineManifest("tensorrt", "10.3.0", "SM86", BatchProfile(1, 4, 5), sha256(lacking), "0" * 64, "0" * 64)
+    described = EngineManifest(
+        "tensorrt", "10.3.0", ("SM86",), (BatchProfile(1, 4, 5),), sha256(lacking), "0" * 64, "0" * 64
+    )
     write_engine_manifest(lacking, dataclasses.replace(manifest, engine=described))
     assert parity(checkpoint, lacking, *data, "--out", tmp_path / "report") == 0
     assert "not run" in capfd.readouterr().out

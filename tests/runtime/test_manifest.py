@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ManifestError
+from runtime.errors import InputError, ManifestError
 from runtime.manifest import (
     BatchProfile,
     EngineManifest,
@@ -17,7 +17,25 @@ from runtime.manifest import (
     write_engine_manifest,
 )
 
-ENGINE = EngineManifest("tensorrt", "10.3.0.26", "SM86", BatchProfile(1, 32, 64), "a" * 64, "b" * 64, "c" * 64)
+PROFILES = (BatchProfile(1, 1, 1), BatchProfile(4, 32, 64))
+ENGINE = EngineManifest(
+    "tensorrt",
+    "10.3.0.26",
+    ("SM86",),
+    PROFILES,
+    "a" * 64,
+    "b" * 64,
+    "c" * 64,
+    plugin_embedded=True,
+    version_compatible=True,
+    hardware_compatibility="ampere+",
+    platform="Linux aarch64",
+)
+
+
+def engine_with(**changes: Any) -> dict[str, Any]:
+    """The JSON of `ENGINE`, changed."""
+    return json.loads(json.dumps(dataclasses.asdict(ENGINE))) | changes
 
 
 @pytest.fixture
@@ -71,7 +89,15 @@ def test_round_trip_beside_an_engine(full: Manifest, tmp_path: Path) -> None:
         ({"opset": {"": "18"}}, "opset of '' is '18'; expected a whole number"),
         ({"tools": ["torch"]}, r"tools is \['torch'\]; expected an object"),
         ({"engine": []}, "engine is .*; expected an object"),
-        ({"engine": {}}, "field 'flavour' is missing"),
+        ({"engine": {}}, "the engine's part of the manifest of .* has schema 1; this version reads schema 2"),
+        ({"schema": None}, "has schema None"),
+        ({"engine": {"schema": 2}}, "field 'flavour' is missing"),
+        ({"engine": engine_with(profiles=[])}, "at least one batch profile and one GPU architecture"),
+        ({"engine": engine_with(profiles={"min": 1})}, "profiles is .*; expected a list"),
+        ({"engine": engine_with(profiles=[[1, 2, 3]])}, r"profiles\[0\] is \[1, 2, 3\]; expected an object"),
+        ({"engine": engine_with(gpu_architectures=["SM86", 87])}, r"gpu_architectures\[1\] is 87; expected a text"),
+        ({"engine": engine_with(plugin_embedded=1)}, "plugin_embedded is 1; expected true or false"),
+        ({"engine": engine_with(hardware_compatibility="all")}, "hardware_compatibility is 'all'; expected 'none' or"),
     ],
 )
 def test_refusals(full: Manifest, change: dict[str, Any], message: str) -> None:
@@ -117,6 +143,36 @@ def test_batch_profile() -> None:
 def test_batch_profiles_that_are_none(text: str) -> None:
     with pytest.raises(ManifestError, match="batch profile"):
         BatchProfile.parse(text)
+
+
+def engine_of(*profiles: str) -> EngineManifest:
+    return dataclasses.replace(ENGINE, profiles=tuple(BatchProfile.parse(text) for text in profiles))
+
+
+@pytest.mark.parametrize(
+    ("profiles", "chosen"),
+    [
+        (["1:32:64"], {1: 0, 32: 0, 64: 0}),
+        (["1:1:1", "1:32:64"], {1: 0, 2: 1, 64: 1}),
+        # The nearest size by ratio: 3 is 3 times 1 and a quarter of 12.
+        (["1:1:8", "1:12:16"], {1: 0, 3: 0, 4: 1, 8: 1, 16: 1}),
+        # Fewest images to add first, whatever is tuned for.
+        (["8:8:8", "4:64:64"], {1: 1, 4: 1, 5: 1, 8: 0, 9: 1}),
+        (["4:4:4", "2:2:2"], {1: 1, 2: 1, 3: 0, 4: 0}),
+        (["1:4:8", "1:4:16"], {4: 0, 9: 1}),
+    ],
+)
+def test_the_profile_that_a_batch_runs_in(profiles: list[str], chosen: dict[int, int]) -> None:
+    engine = engine_of(*profiles)
+    assert {count: engine.profile_for(count) for count in chosen} == chosen
+
+
+def test_a_batch_that_no_profile_takes() -> None:
+    engine = engine_of("1:1:1", "2:4:8", "2:2:2")
+    assert engine.max_batch == 8
+    for count in (0, 9):
+        with pytest.raises(InputError, match=f"a batch has {count} images; expected 1 to 8"):
+            engine.profile_for(count)
 
 
 @pytest.mark.parametrize(("gate", "has"), [("strip", True), ("se", True), ("none", False)])

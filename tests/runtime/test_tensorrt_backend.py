@@ -25,9 +25,11 @@ def rtx_engine(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The tiny model built by TensorRT-RTX for SM86."""
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     from engines.builder import build_engine
+    from engines.options import BuildOptions
 
     out = tmp_path_factory.mktemp("engine") / "tiny.engine"
-    return build_engine(tiny_model, out, flavour="tensorrt-rtx", plugin=None, profile=PROFILE, target="SM86")
+    options = BuildOptions((PROFILE,), targets=("SM86",), allow_min_batch=True)
+    return build_engine(tiny_model, out, flavour="tensorrt-rtx", plugin=None, options=options)
 
 
 def rewritten(engine: Path, folder: Path, **changes: Any) -> Path:

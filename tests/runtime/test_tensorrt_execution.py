@@ -91,8 +91,10 @@ class HostTensorRT:
             "embeddings": ("out", "FLOAT", (-1, 6)),
             "images": ("in", "UINT8", (-1, *SHAPE)),
         }
-        self.batches = (2, 4, 5)
-        self.readable = self.has_context = self.runs = True
+        self.batches: list[tuple[int, int, int]] = [(2, 4, 5)]
+        self.active = 0
+        self.engine_host_code_allowed = False
+        self.readable = self.has_context = self.runs = self.switches = True
         self.seen: list[tuple[int, ...]] = []
         self._addresses: dict[str, int] = {}
         self._logger: Any = None
@@ -103,6 +105,7 @@ class HostTensorRT:
 
     def deserialize_cuda_engine(self, plan: bytes) -> "HostTensorRT | None":
         assert plan == b"plan"
+        self.host_code_allowed_at_start = self.engine_host_code_allowed
         if not self.readable:
             self._logger.log(1, "Serialization assertion failed")
         return self if self.readable else None
@@ -122,7 +125,18 @@ class HostTensorRT:
         return self.tensors[name][2]
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(batch, *self.tensors[name][2][1:]) for batch in self.batches]
+        return [(batch, *self.tensors[name][2][1:]) for batch in self.batches[profile]]
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self.batches)
+
+    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        assert stream == 7
+        # TensorRT does not say whether it keeps them, so that nobody may rely on it.
+        self._addresses.clear()
+        self.active = profile
+        return profile < len(self.batches) and self.switches
 
     def create_execution_context(self) -> "HostTensorRT | None":
         return self if self.has_context else None
@@ -133,7 +147,8 @@ class HostTensorRT:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.seen.append(tuple(shape))
-        return self.batches[0] <= shape[0] <= self.batches[2]
+        smallest, _, largest = self.batches[self.active]
+        return smallest <= shape[0] <= largest
 
     def execute_async_v3(self, stream: int) -> bool:
         if self.runs:
@@ -168,7 +183,7 @@ def trt(monkeypatch: pytest.MonkeyPatch, oracle: Oracle) -> HostTensorRT:
 def engine(tmp_path: Path, manifest: Manifest) -> Path:
     path = tmp_path / "host.engine"
     path.write_bytes(b"plan")
-    described = EngineManifest("tensorrt", "10.3.0.26", "SM86", PROFILE, sha256(path), "0" * 64, None)
+    described = EngineManifest("tensorrt", "10.3.0.26", ("SM86",), (PROFILE,), sha256(path), "0" * 64, None)
     write_engine_manifest(path, dataclasses.replace(manifest, engine=described))
     return path
 
@@ -221,7 +236,7 @@ def break_type(trt: HostTensorRT, memory: HostMemory) -> None:
 
 
 def break_profile(trt: HostTensorRT, memory: HostMemory) -> None:
-    trt.batches = (1, 4, 5)
+    trt.batches = [(1, 4, 5)]
 
 
 def break_plan(trt: HostTensorRT, memory: HostMemory) -> None:
@@ -287,10 +302,79 @@ def test_a_failing_run(engine: Path, memory: HostMemory, trt: HostTensorRT, crop
 def test_one_batch_size_only(
     engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
 ) -> None:
-    fixed = EngineManifest("tensorrt", "10.3.0", "SM86", BatchProfile(4, 4, 4), sha256(engine), "0" * 64, None)
+    fixed = EngineManifest("tensorrt", "10.3.0", ("SM86",), (BatchProfile(4, 4, 4),), sha256(engine), "0" * 64, None)
     write_engine_manifest(engine, dataclasses.replace(manifest, engine=fixed))
-    trt.batches = (4, 4, 4)
+    trt.batches = [(4, 4, 4)]
     trt.tensors = {"images": ("in", "UINT8", (4, *SHAPE)), "embeddings": ("out", "FLOAT", (4, 6))}
     with Embedder.open(engine) as embedder:
         assert len(embedder.embed(crops[:6], "BGR")) == 6
     assert [shape[0] for shape in trt.seen] == [4, 4]
+
+
+def rewrite_manifest(engine: Path, manifest: Manifest, **changes: Any) -> None:
+    described = EngineManifest("tensorrt", "10.3.0", ("SM86",), (PROFILE,), sha256(engine), "0" * 64, None)
+    write_engine_manifest(engine, dataclasses.replace(manifest, engine=dataclasses.replace(described, **changes)))
+
+
+def test_several_profiles(
+    engine: Path,
+    memory: HostMemory,
+    trt: HostTensorRT,
+    manifest: Manifest,
+    oracle: Oracle,
+    crops: list[NDArray[np.uint8]],
+) -> None:
+    profiles = (BatchProfile(1, 1, 1), BatchProfile(2, 4, 6), BatchProfile(4, 4, 4))
+    rewrite_manifest(engine, manifest, profiles=profiles)
+    trt.batches = [(each.min, each.opt, each.max) for each in profiles]
+    used = []
+    with Embedder.open(engine) as embedder:
+        assert embedder.batch_size == 6
+        for count in (1, 4, 6, 2, 3, 1):
+            features = embedder.embed(crops[:count], "BGR")
+            expected = oracle(preprocess_batch(crops[:count], 16, 8, "BGR"))
+            np.testing.assert_allclose(features, expected, atol=1e-6)
+            used.append(trt.active)
+        assert (memory.allocated, len(memory.allocations)) == (2, 2)
+    assert used == [0, 1, 1, 1, 1, 0]
+    assert [shape[0] for shape in trt.seen] == [1, 4, 6, 2, 3, 1]
+
+
+def test_an_engine_that_keeps_its_profile(
+    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
+) -> None:
+    rewrite_manifest(engine, manifest, profiles=(BatchProfile(1, 1, 1), PROFILE))
+    trt.batches = [(1, 1, 1), (2, 4, 5)]
+    trt.switches = False
+    with pytest.raises(DeviceError, match="refused its profile 1"), Embedder.open(engine) as embedder:
+        embedder.embed(crops, "BGR")
+    assert memory.closed
+
+
+@pytest.mark.parametrize(
+    ("changes", "allowed"),
+    [({}, False), ({"plugin_sha256": "1" * 64, "plugin_embedded": True}, True), ({"version_compatible": True}, True)],
+)
+def test_code_inside_an_engine_is_allowed_where_the_manifest_says_so(
+    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, changes: dict[str, Any], allowed: bool
+) -> None:
+    """And the plugin inside needs no library: none is here that could be loaded."""
+    rewrite_manifest(engine, manifest, **changes)
+    Embedder.open(engine).close()
+    assert trt.host_code_allowed_at_start is allowed
+
+
+def test_a_version_compatible_engine_runs_on_a_later_version(
+    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest
+) -> None:
+    rewrite_manifest(engine, manifest, version="10.2.0.1")
+    with pytest.raises(EngineMismatchError, match=r"built by tensorrt 10\.2\.0\.1"):
+        Embedder.open(engine)
+    rewrite_manifest(engine, manifest, version="10.2.0.1", version_compatible=True)
+    Embedder.open(engine).close()
+
+
+def test_an_engine_of_another_platform(engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest) -> None:
+    rewrite_manifest(engine, manifest, platform="Linux riscv64")
+    with pytest.raises(EngineMismatchError, match="built on Linux riscv64"):
+        Embedder.open(engine)
