@@ -18,7 +18,7 @@ from .evaluate import evaluate
 from .export import export, rewrite
 from .inspect import inspect
 from .models import open_model
-from .options import DataOption, DeviceOption, PluginOption, SplitOption
+from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -102,6 +102,7 @@ def parity(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for report.json and report.html.")] = None,
     split_by: SplitOption = None,
+    backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
     trtexec_inputs: Annotated[
@@ -118,7 +119,9 @@ def parity(
     from eval.datasets import open_dataset
 
     def open_here(path: Path) -> Embedder:
-        return open_model(path, device=device, plugin=plugin)
+        # The reference may be a checkpoint, and an engine may be among the candidates.
+        runs_on = backend if path.suffix == ".onnx" else "auto"
+        return open_model(path, backend=runs_on, device=device, plugin=plugin)
 
     dataset = open_dataset(data, split_by)
     if trtexec_inputs is not None:

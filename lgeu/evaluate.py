@@ -14,7 +14,7 @@ from runtime.files import check_folder, check_target, write_json
 
 from .gpu import features_to_gpu, open_gpu
 from .models import open_model
-from .options import DeviceOption, PluginOption, SplitOption
+from .options import BackendOption, DeviceOption, PluginOption, SplitOption
 from .sizes import parse_size
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def evaluate(
             "--search-on", help="Where features are compared and re-ranked; cuda needs torch, and expands on the CPU."
         ),
     ] = "cpu",
+    backend: BackendOption = "auto",
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
@@ -107,17 +108,21 @@ def evaluate(
     _check_outputs((json, per_query), embeddings, (query, gallery, compare_query, compare_gallery, model))
     if search_on == "cuda":
         open_gpu()
-    if query and gallery and not (model or data or split_by or embeddings or plugin or device != "auto"):
+    if (
+        query
+        and gallery
+        and not (model or data or split_by or embeddings or plugin or backend != "auto" or device != "auto")
+    ):
         baseline = _baseline(compare_query, compare_gallery)
         run = _read(query, gallery)
     elif model and data and not (query or gallery):
         baseline = _baseline(compare_query, compare_gallery)
-        opened = partial(open_model, model, device=device, plugin=plugin)
+        opened = partial(open_model, model, backend=backend, device=device, plugin=plugin)
         run = _embed(opened, str(model), _open_dataset(data, split_by), baseline, embeddings)
     else:
         raise InputError(
-            "expected either --query and --gallery, or --model and --data (with --device and --plugin for the model); "
-            "see `lgeu evaluate --help`"
+            "expected either --query and --gallery, or --model and --data (with --backend, --device and --plugin for "
+            "the model); see `lgeu evaluate --help`"
         )
     if search_on == "cuda":
         run = replace(run, to_device=features_to_gpu)

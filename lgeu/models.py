@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from runtime.backend import Device
+from runtime.backend import BackendName, Device
 from runtime.embedder import Embedder
 from runtime.errors import InputError
 
@@ -10,17 +10,27 @@ MODEL_SUFFIXES = (".pt", ".onnx", ".engine")
 
 
 def open_model(
-    path: Path, *, device: Device = "auto", batch_size: int | None = None, plugin: Path | None = None
+    path: Path,
+    *,
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    batch_size: int | None = None,
+    plugin: Path | None = None,
 ) -> Embedder:
     """Open a checkpoint (PyTorch), an ONNX file or an engine as an embedder.
 
     Raises:
-        InputError: another suffix, or no such file; see also `Embedder.open` and `train.embedder.open_checkpoint`.
+        InputError: another suffix, no such file, or a backend for a checkpoint; see also `Embedder.open` and
+            `train.embedder.open_checkpoint`.
     """
     if path.suffix not in MODEL_SUFFIXES:
         raise InputError(f"{path} is not a model; expected a file ending in {', '.join(MODEL_SUFFIXES)}")
     if path.suffix == ".pt":
+        if backend != "auto":
+            raise InputError(
+                f"{path} was given to the backend {backend}; PyTorch alone runs a checkpoint: leave it out"
+            )
         from train.embedder import open_checkpoint
 
         return open_checkpoint(path, device=device, batch_size=batch_size)
-    return Embedder.open(path, device=device, batch_size=batch_size, plugin=plugin)
+    return Embedder.open(path, backend=backend, device=device, batch_size=batch_size, plugin=plugin)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runtime.backend import Device
+from runtime.backend import BackendName, Device
 
 DataOption = Annotated[
     Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
@@ -15,4 +15,11 @@ SplitOption = Annotated[
     typer.Option("--split-by", metavar="person%N", help="Hold out the persons whose id is divisible by N."),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="auto: the GPU where it can be used.")]
+BackendOption = Annotated[
+    BackendName,
+    typer.Option(
+        "--backend",
+        help="What runs an .onnx file; auto: the first installed of onnxruntime, openvino, on the GPU if any.",
+    ),
+]
 PluginOption = Annotated[Path | None, typer.Option("--plugin", metavar="LIB.SO", help="The StripGate library.")]

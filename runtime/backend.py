@@ -59,6 +59,9 @@ class StageTimes:
 class TimedBackend(Backend, Protocol):
     """A backend whose copies can be told from its computing."""
 
-    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
-        """`run`, and where its time went. The stages wait for one another, so that the whole may take longer."""
+    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes | None]:
+        """`run`, and where its time went; None where nothing is copied.
+
+        The stages wait for one another, so that the whole may take longer than `run`.
+        """
         ...

@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, Device
+from .backend import Backend, BackendName, Device
 from .backend_choice import open_backend
 from .batches import BatchMaker
 from .cores import usable_cores
@@ -65,27 +65,29 @@ class Embedder:
         cls,
         path: str | Path,
         *,
+        backend: BackendName = "auto",
         device: Device = "auto",
         batch_size: int | None = None,
         plugin: Path | None = None,
         preprocessing_threads: int | None = None,
     ) -> "Embedder":
-        """Open an `.engine` (TensorRT or TensorRT-RTX) or an `.onnx` (ONNX Runtime).
+        """Open an `.engine` (TensorRT or TensorRT-RTX) or an `.onnx` (ONNX Runtime or OpenVINO).
 
         Args:
             path: the model file; an engine has its manifest beside it.
+            backend: what runs it; "auto" chooses, and logs why: see `runtime.backend_choice.open_backend`.
             device: "cpu", "cuda" or "auto": the GPU where the installed runtime can use one, else the CPU, said.
             batch_size: see `__init__`.
             plugin: the StripGate library of an engine; None looks beside the engine, then where `make plugin` puts it.
             preprocessing_threads: see `__init__`.
 
         Raises:
-            InputError: no such file, or neither suffix.
+            InputError: no such file, neither suffix, or a backend that does not run such a file.
             ManifestError: no manifest, or one that does not match the file or the machine.
             MissingDependencyError: the runtime that the file needs is not installed.
             DeviceError: the device asked for cannot be used.
         """
-        opened = open_backend(Path(path), device, plugin=plugin)
+        opened = open_backend(Path(path), backend, device, batch_size=batch_size, plugin=plugin)
         try:
             return cls(opened, batch_size, preprocessing_threads=preprocessing_threads)
         except InputError:

@@ -82,7 +82,11 @@ def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
     gallery = Gallery.load(options.gallery) if options.gallery else None
     embed = _embed_video if options.is_video else _embed_images
     with open_model(
-        options.model, device=options.device, batch_size=options.batch_size, plugin=options.plugin
+        options.model,
+        backend=options.backend,
+        device=options.device,
+        batch_size=options.batch_size,
+        plugin=options.plugin,
     ) as embedder:
         if gallery:
             gallery.check_size(embedder.manifest.embedding_size)

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
-from .backend import Device
+from .backend import BackendName, Device
 from .detector import DEFAULT_SCORE
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
@@ -30,6 +30,7 @@ class Options:
         score: smallest score of a detection; None is the detector's default.
         gallery: embeddings of known people, to name the nearest of.
         annotate: also write the video with boxes and labels.
+        backend: what runs the model: see `runtime.backend_choice.open_backend`.
         device: of the model and the detector.
         batch_size: crops per call of the model; None is the model's choice.
         plugin: StripGate library of an engine; None searches for it.
@@ -48,6 +49,7 @@ class Options:
     score: float | None = None
     gallery: Path | None = None
     annotate: bool = False
+    backend: BackendName = "auto"
     device: Device = "auto"
     batch_size: int | None = None
     plugin: Path | None = None
@@ -136,6 +138,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="embeddings of known people: also write matches.csv, the nearest ones",
     )
     add("--annotate", action="store_true", help="also write annotated.mp4, the video with boxes, tracks and identities")
+    add(
+        "--backend",
+        choices=get_args(BackendName),
+        default="auto",
+        help="what runs the model (auto, the default: for an .onnx file, the first installed of onnxruntime, openvino)",
+    )
     add("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the model runs (default: %(default)s)")
     add(
         "--batch-size", type=int, metavar="N", help="crops per call of the model (default: the largest it takes, or 32)"

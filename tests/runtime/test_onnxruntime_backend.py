@@ -14,9 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from runtime import onnxruntime_session
 from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.manifest import METADATA_KEY, Manifest
 from runtime.onnxruntime_backend import OnnxRuntimeBackend
+from runtime.onnxruntime_binding import BoundTensors
+from runtime.onnxruntime_session import open_session
 
 needs_no_gpu_provider = pytest.mark.skipif(
     "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="this onnxruntime offers a GPU"
@@ -66,11 +69,11 @@ def test_a_file_that_takes_planes_of_floats(
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 3), np.uint8)
     with pytest.raises(
-        ManifestError, match=r"images tensor\(float\) .* promises images tensor\(uint8\) \[N, 16, 8, 3\]"
+        ManifestError, match=r"images float32 .* promises images uint8 \[N, 16, 8, 3\]"
     ):
         OnnxRuntimeBackend(changed(take_planes))
     with pytest.raises(
-        ManifestError, match=r"images tensor\(uint8\) .* promises images tensor\(float\) \[N, 3, 16, 8\]"
+        ManifestError, match=r"images uint8 .* promises images float32 \[N, 3, 16, 8\]"
     ):
         OnnxRuntimeBackend(changed(promise_planes))
     backend = OnnxRuntimeBackend(changed(lambda model: (take_planes(model), promise_planes(model))))
@@ -111,10 +114,10 @@ def second_output(model: onnx.ModelProto) -> None:
     [
         (drop_manifest, r"has no manifest \(metadata property 'lgeu.manifest'\); expected a file written by"),
         (break_manifest, "has schema None"),
-        (fix_batch, r"has the input images tensor\(uint8\) \[4, 16, 8, 3\]; its manifest promises .* N dynamic"),
-        (rename_output, r"has the output features tensor\(float\)"),
-        (take_floats, r"has the input images tensor\(float\)"),
-        (other_size, r"promises images tensor\(uint8\) \[N, 32, 8, 3\]"),
+        (fix_batch, r"has the input images uint8 \[4, 16, 8, 3\]; its manifest promises .* N dynamic"),
+        (rename_output, r"has the output features float32"),
+        (take_floats, r"has the input images float32"),
+        (other_size, r"promises images uint8 \[N, 32, 8, 3\]"),
         (second_output, "has the output embeddings .* and lengths"),
     ],
 )
@@ -164,7 +167,7 @@ def test_a_foreign_reid_model_has_no_manifest(shared_data: Path) -> None:
 
 @needs_no_gpu_provider
 def test_a_gpu_that_is_not_offered(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(DeviceError, match=r"'cuda' was asked for, .*install onnxruntime-gpu, or use device 'cpu'"):
+    with pytest.raises(DeviceError, match=r"cannot use the GPU \(the installed package offers .* use device 'cpu'"):
         OnnxRuntimeBackend(tiny_model, "cuda")
     with caplog.at_level(logging.WARNING):
         assert OnnxRuntimeBackend(tiny_model, "auto").name == "onnxruntime (CPU)"
@@ -185,7 +188,7 @@ def offered_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_that_is_offered_and_cannot_be_used(
     tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(DeviceError, match=r"'cuda' was asked for, .* cannot use the GPU \(.* could not be loaded"):
+    with pytest.raises(DeviceError, match=r"cannot use the GPU \(CUDAExecutionProvider could not be loaded"):
         OnnxRuntimeBackend(tiny_model, "cuda")
     assert OnnxRuntimeBackend(tiny_model, "cpu").name == "onnxruntime (CPU)"
     assert caplog.records == []
@@ -216,3 +219,76 @@ def test_an_unknown_device(tiny_model: Path) -> None:
     device: Any = "tpu"
     with pytest.raises(InputError, match="device is 'tpu'; expected 'auto', 'cpu' or 'cuda'"):
         OnnxRuntimeBackend(tiny_model, device)
+
+
+def test_threads_within_what_the_process_may_use(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_session, "usable_cores", lambda: 3)
+    assert open_session(tiny_model, "cpu").get_session_options().intra_op_num_threads == 3
+
+
+@pytest.mark.usefixtures("offered_gpu")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.skipif(
+    not hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info"), reason="ONNX Runtime before 1.24"
+)
+def test_a_gpu_that_leaves_the_work_to_the_cpu(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Claiming(onnxruntime.InferenceSession):  # type: ignore[misc]
+        """Has the provider that it was asked for, and gives no operator to it."""
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    real = onnxruntime.InferenceSession
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda *args, providers, **rest: (Claiming if len(providers) > 1 else real)(*args, providers=providers, **rest),
+    )
+    reason = r"1 of the network's convolutions and matrix products would run on the CPU"
+    with pytest.raises(DeviceError, match=reason):
+        OnnxRuntimeBackend(tiny_model, "cuda")
+    with caplog.at_level(logging.WARNING):
+        assert OnnxRuntimeBackend(tiny_model, "auto").name == "onnxruntime (CPU)"
+    assert "1 of the network's convolutions" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_what_the_tensorrt_provider_is_asked_for(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    if set(gpu) & set(onnxruntime.get_available_providers()):
+        pytest.skip("this onnxruntime offers a GPU")
+    asked: dict[str, dict[str, str]] = {}
+    session = onnxruntime.InferenceSession
+
+    def spy(*arguments: Any, providers: list[str], provider_options: list[dict[str, str]], **rest: Any) -> Any:
+        asked.update(zip(providers, provider_options, strict=True))
+        return session(*arguments, providers=providers, provider_options=provider_options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*gpu, "CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match="TensorrtExecutionProvider could not be loaded"):
+        OnnxRuntimeBackend(tiny_model, "cuda", tensorrt_batch=48)
+    assert list(asked) == ["CPUExecutionProvider", *gpu]
+    assert asked["TensorrtExecutionProvider"] == {
+        "trt_profile_min_shapes": "images:1x16x8x3",
+        "trt_profile_opt_shapes": "images:48x16x8x3",
+        "trt_profile_max_shapes": "images:48x16x8x3",
+        "trt_fp16_enable": "0",
+    }
+
+
+def test_tensors_that_stay_on_the_device(tiny_model: Path, oracle: Callable[..., Any]) -> None:
+    """On the CPU: the same calls as on a GPU."""
+    bound = BoundTensors(onnxruntime, open_session(tiny_model, "cpu"), 6, device="cpu")
+    generator = np.random.default_rng(6)
+    results = []
+    for count in (5, 5, 2, 7, 7, 5):
+        images = generator.integers(0, 256, (count, 16, 8, 3), np.uint8)
+        embeddings, times = bound.run(images[::-1])
+        assert embeddings.flags.owndata
+        assert min(times.upload, times.compute, times.download) >= 0
+        results.append((embeddings, oracle(images[::-1])))
+    for embeddings, expected in results:
+        np.testing.assert_allclose(embeddings, expected, atol=1e-5)
