@@ -68,13 +68,9 @@ def test_a_file_that_takes_planes_of_floats(
     oracle: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
 ) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 16, 8, 3), np.uint8)
-    with pytest.raises(
-        ManifestError, match=r"images float32 .* promises images uint8 \[N, 16, 8, 3\]"
-    ):
+    with pytest.raises(ManifestError, match=r"images float32 .* promises images uint8 \[N, 16, 8, 3\]"):
         OnnxRuntimeBackend(changed(take_planes))
-    with pytest.raises(
-        ManifestError, match=r"images uint8 .* promises images float32 \[N, 3, 16, 8\]"
-    ):
+    with pytest.raises(ManifestError, match=r"images uint8 .* promises images float32 \[N, 3, 16, 8\]"):
         OnnxRuntimeBackend(changed(promise_planes))
     backend = OnnxRuntimeBackend(changed(lambda model: (take_planes(model), promise_planes(model))))
     np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
