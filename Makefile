@@ -1,4 +1,4 @@
-# make env | plugin | demo | test: each does everything it needs from a fresh clone.
+# make env | plugin | demo | test | edge: each does everything it needs from a fresh clone.
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV := .venv
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PLUGIN := engines/plugin/build/libstrip_gate.so
 
-.PHONY: env plugin plugin-if-possible demo lint test clean
+.PHONY: env plugin plugin-if-possible demo lint test edge clean
 
 env: $(INSTALLED)
 
@@ -32,9 +32,15 @@ lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile Dockerfile.jetson
+	$(BIN)/shellcheck scripts/*.sh .ci/run
 
 test: lint plugin-if-possible
 	$(BIN)/pytest
+
+# The install of an edge device, without torch: needs nvcc and CMake.
+edge:
+	scripts/install_like_docker.sh
 
 clean:
 	rm -rf $(VENV) engines/plugin/build demo runs

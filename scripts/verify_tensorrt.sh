@@ -45,7 +45,7 @@ need() { # what it is, what to do, and the command that shows that it is there
     shift 2
     "$@" >/dev/null 2>&1 || missing+=("$what: $remedy")
 }
-need "lgeu" "install the project: pip install -e '.[cli,eval,report,engines,onnxruntime]'" command -v lgeu
+need "lgeu" "install the project: scripts/install.sh packages, or pip install -e '.[deploy]'" command -v lgeu
 need "TensorRT's Python package" "pip install tensorrt; JetPack: apt-get install python3-libnvinfer" \
     python3 -c 'import tensorrt'
 need "a usable GPU" "install NVIDIA's driver, and cuda-python or pycuda (pip install cuda-python)" \
