@@ -1,0 +1,61 @@
+"""What hands items from one thread to the next."""
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Ended(Exception):  # noqa: N818
+    """There is nothing more to come."""
+
+
+class Cancelled(BaseException):
+    """Nobody wants what is made here. Not an Exception: a stage that handles those must not handle this."""
+
+
+class BoundedQueue(Generic[T]):
+    """A first-in-first-out queue with limited room that can be ended by its writer and cancelled by anyone."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._items: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._error: BaseException | None = None
+        self._cancelled = False
+
+    def put(self, item: T) -> None:
+        """Wait for room and add `item`; raises `Cancelled`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._cancelled or len(self._items) < self._depth)
+            if self._cancelled:
+                raise Cancelled
+            self._items.append(item)
+            self._changed.notify_all()
+
+    def get(self) -> T:
+        """Wait for the oldest item; after the last one raises the writer's error or `Ended`, and `Cancelled`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._cancelled or self._items or self._ended)
+            if self._cancelled:
+                raise Cancelled
+            if not self._items:
+                raise self._error or Ended
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def end(self, error: BaseException | None) -> None:
+        """Say that there is nothing more to come, because of `error` where there is one."""
+        with self._changed:
+            self._ended, self._error = True, error
+            self._changed.notify_all()
+
+    def cancel(self) -> None:
+        """Wake everyone who waits: nobody puts or gets any more."""
+        with self._changed:
+            self._cancelled = True
+            self._items.clear()
+            self._changed.notify_all()
