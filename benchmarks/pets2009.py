@@ -22,8 +22,9 @@ from runtime.boxes import read_boxes
 from runtime.console import configure_logging
 from runtime.embeddings import Embeddings
 from runtime.files import sha256, write_json
-from runtime.infer import Summary, infer
+from runtime.infer import infer
 from runtime.infer_options import Options
+from runtime.summary import Summary
 
 LEAST_OVERLAP = 0.5
 

@@ -1,17 +1,17 @@
 """A copy of a video with people's boxes and labels drawn in."""
 
 from pathlib import Path
+from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .embeddings import NO_TRACK, Embeddings
+from .boxes import FrameBoxes
+from .embeddings import NO_TRACK
 from .errors import InputError
-from .files import atomic_path
 from .gallery import Matches
-from .progress import progress
-from .video import VideoHeader, read_frames, read_header
+from .video import read_header
 
 _CODEC = "mp4v"
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -22,38 +22,72 @@ _HUE_STEP = 0.618034
 _HUES = 180
 
 
-def annotate_video(source: Path, out: Path, embeddings: Embeddings, matches: Matches | None) -> None:
-    """Write a copy of `source` with people's boxes drawn in, atomically.
+class AnnotatedVideo:
+    """A video with people's boxes and labels drawn in, written frame by frame; a context manager that closes the file.
 
-    Args:
-        source: the video.
-        out: an .mp4 to write; it shows people: keep it no longer than needed.
-        embeddings: of the people in `source`, by ascending frame.
-        matches: of each of them; None without a gallery.
-
-    Raises:
-        InputError: `source` cannot be read to its end, `out` cannot be written, or `embeddings` are not from a video.
+    It shows people: keep it no longer than needed.
     """
-    if embeddings.frames is None or embeddings.tracks is None or embeddings.boxes is None:
-        raise InputError(
-            f"the embeddings to draw into {source} have no frames, tracks and boxes; they are not of a video"
-        )
-    labels = labels_of(embeddings.tracks, matches)
-    colours = embeddings.tracks if matches is None else matches.person_ids
-    header = read_header(source)
-    with atomic_path(out) as temporary:
-        writer = _open_writer(temporary, header)
-        count = 0
-        try:
-            for frame in progress(read_frames(source), "annotating", total=header.frames, unit="frame"):
-                first, last = np.searchsorted(embeddings.frames, (count, count + 1))
-                for row in range(first, last):
-                    draw_box(frame, embeddings.boxes[row], labels[row], _colour(int(colours[row])))
-                writer.write(frame)
-                count += 1
-        finally:
-            writer.release()
-        _check_written(temporary, out, count)
+
+    def __init__(self, path: Path, rate: float) -> None:
+        """Prepare to write; the file is made with the first frame, whose size is the video's.
+
+        Args:
+            path: an .mp4.
+            rate: frames per second.
+        """
+        self._path = path
+        self._rate = rate
+        self._writer: cv2.VideoWriter | None = None
+        self._size = (0, 0)
+        self._count = 0
+
+    def add(self, pixels: NDArray[np.uint8], found: FrameBoxes, matches: Matches | None) -> None:
+        """Write a frame.
+
+        Args:
+            pixels: H x W x 3 uint8, BGR; drawn into.
+            found: the boxes of the N people on it.
+            matches: of each of them; None without a gallery.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        colours = found.tracks if matches is None else matches.person_ids
+        for box, label, number in zip(found.boxes, labels_of(found.tracks, matches), colours, strict=True):
+            draw_box(pixels, box, label, _colour(int(number)))
+        if self._writer is None:
+            self._size = pixels.shape[1], pixels.shape[0]
+            self._writer = _open_writer(self._path, self._rate, self._size)
+        if (pixels.shape[1], pixels.shape[0]) != self._size:
+            # A stream may come back with another size, and OpenCV would leave such frames out without a word.
+            pixels = np.asarray(cv2.resize(pixels, self._size), np.uint8)
+        self._writer.write(pixels)
+        self._count += 1
+
+    def finish(self) -> None:
+        """Complete the file.
+
+        Raises:
+            InputError: not every frame arrived in it.
+        """
+        self.close()
+        # OpenCV's writer reports no errors, not even a full disk.
+        if self._count and (written := _frames_in(self._path)) != self._count:
+            raise InputError(f"cannot write {self._path}: {written} of {self._count} frames arrived; is the disk full?")
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._writer is not None:
+            self._writer.release()
+            self._writer = None
+
+    def __enter__(self) -> "AnnotatedVideo":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def labels_of(tracks: NDArray[np.int64], matches: Matches | None) -> list[str]:
@@ -89,16 +123,15 @@ def _colour(number: int) -> tuple[int, int, int]:
     return blue, green, red
 
 
-def _open_writer(path: Path, header: VideoHeader) -> cv2.VideoWriter:
-    codec = cv2.VideoWriter.fourcc(*_CODEC)
-    writer = cv2.VideoWriter(str(path), codec, header.rate, (header.width, header.height))
+def _frames_in(path: Path) -> int:
+    try:
+        return read_header(path).frames or 0
+    except InputError:
+        return 0
+
+
+def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), rate, size)
     if not writer.isOpened():
-        raise InputError(f"this OpenCV {cv2.__version__} cannot write {path.suffix} ({_CODEC}); leave out --annotate")
+        raise InputError(f"this OpenCV {cv2.__version__} cannot write {path} ({_CODEC}); leave out --annotate")
     return writer
-
-
-def _check_written(temporary: Path, out: Path, count: int) -> None:
-    # OpenCV's writer reports no errors, not even a full disk.
-    written = read_header(temporary).frames
-    if written != count:
-        raise InputError(f"cannot write {out}: {written} of {count} frames arrived; is the disk full?")

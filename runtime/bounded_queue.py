@@ -27,10 +27,10 @@ class BoundedQueue(Generic[T]):
         self._cancelled = False
 
     def put(self, item: T) -> None:
-        """Wait for room and add `item`; raises `Cancelled`."""
+        """Wait for room and add `item`; raises `Cancelled`, also after the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or len(self._items) < self._depth)
-            if self._cancelled:
+            self._changed.wait_for(lambda: self._cancelled or self._ended or len(self._items) < self._depth)
+            if self._cancelled or self._ended:
                 raise Cancelled
             self._items.append(item)
             self._changed.notify_all()
@@ -48,9 +48,10 @@ class BoundedQueue(Generic[T]):
             return item
 
     def end(self, error: BaseException | None) -> None:
-        """Say that there is nothing more to come, because of `error` where there is one."""
+        """Say that there is nothing more to come, because of `error` where there is one; only the first time counts."""
         with self._changed:
-            self._ended, self._error = True, error
+            if not self._ended:
+                self._ended, self._error = True, error
             self._changed.notify_all()
 
     def cancel(self) -> None:

@@ -25,24 +25,33 @@ class FrameBoxes:
     Attributes:
         boxes: (N, 4) float32, x y w h in pixels; x, y is the top left corner.
         tracks: (N,) int64; -1 for no track.
+        scores: (N,) float32, how sure the detector is, or the confidence of a MOT file.
     """
 
     boxes: NDArray[np.float32]
     tracks: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.tracks.shape != (len(self.boxes),):
+        rows = len(self.boxes)
+        if self.boxes.shape != (rows, 4) or self.tracks.shape != (rows,) or self.scores.shape != (rows,):
             raise InputError(
-                f"boxes have shape {self.boxes.shape} and tracks {self.tracks.shape}; expected (N, 4) and (N,)"
+                f"boxes have shape {self.boxes.shape}, tracks {self.tracks.shape} and scores {self.scores.shape}; "
+                "expected (N, 4), (N,) and (N,)"
             )
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @classmethod
-    def without_tracks(cls, boxes: NDArray[np.float32]) -> "FrameBoxes":
-        """From (N, 4) boxes alone."""
-        return cls(boxes, np.full(len(boxes), NO_TRACK, np.int64))
+    def without_tracks(cls, boxes: NDArray[np.float32], scores: NDArray[np.float32]) -> "FrameBoxes":
+        """From (N, 4) boxes and their (N,) scores alone."""
+        return cls(boxes, np.full(len(boxes), NO_TRACK, np.int64), scores)
+
+    @classmethod
+    def nobody(cls) -> "FrameBoxes":
+        """No box."""
+        return cls.without_tracks(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
     def clipped(self, width: int, height: int) -> "FrameBoxes":
         """The boxes cut to a frame of `width` x `height` pixels, without those that lie fully outside it."""
@@ -50,7 +59,7 @@ class FrameBoxes:
         right, bottom = np.clip(self.boxes[:, :2].astype(np.float64) + self.boxes[:, 2:], 0, (width, height)).T
         boxes = np.stack([left, top, right - left, bottom - top], axis=1).astype(np.float32)
         inside = (boxes[:, 2:] > 0).all(axis=1)
-        return FrameBoxes(boxes[inside], self.tracks[inside])
+        return FrameBoxes(boxes[inside], self.tracks[inside], self.scores[inside])
 
 
 def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
@@ -70,7 +79,7 @@ def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
         lines = require_file(path, "boxes file").read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file ({error.reason}); expected MOT lines {_COLUMNS},...") from error
-    rows: dict[int, list[tuple[int, list[float]]]] = {}
+    rows: dict[int, list[tuple[int, list[float], float]]] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -79,7 +88,7 @@ def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
         except ValueError as error:
             raise InputError(f"{path}, line {number}: {error}; expected {_COLUMNS},...") from error
         if confidence != 0:
-            rows.setdefault(frame, []).append((track, box))
+            rows.setdefault(frame, []).append((track, box, confidence))
     if not rows:
         raise InputError(f"{path} holds no box with a confidence other than 0; expected lines {_COLUMNS},...")
     return {frame: _frame_boxes(items) for frame, items in rows.items()}
@@ -125,6 +134,6 @@ def _parse_line(line: str, frame_offset: int) -> tuple[int, int, list[float], fl
     return int(frame) + frame_offset, int(track), box, confidence
 
 
-def _frame_boxes(items: list[tuple[int, list[float]]]) -> FrameBoxes:
-    tracks, boxes = zip(*items, strict=True)
-    return FrameBoxes(np.array(boxes, np.float32), np.array(tracks, np.int64))
+def _frame_boxes(items: list[tuple[int, list[float], float]]) -> FrameBoxes:
+    tracks, boxes, scores = zip(*items, strict=True)
+    return FrameBoxes(np.array(boxes, np.float32), np.array(tracks, np.int64), np.array(scores, np.float32))

@@ -1,13 +1,15 @@
 """Finding people with a YOLOX detector in ONNX, as its authors export it."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .backend import Device
+from .boxes import FrameBoxes
 from .errors import DeviceError, InputError
 from .onnxruntime_session import first_line, open_session
 
@@ -22,18 +24,21 @@ _LARGEST_OVERLAP = 0.45
 
 
 class YoloxDetector:
-    """Finds people in a frame.
+    """Finds people in frames; for one thread at a time.
+
+    Attributes:
+        takes_batches: whether the file takes several frames at once.
 
     Example:
-        boxes = YoloxDetector(Path("yolox_nano.onnx")).detect(frame)
+        found = YoloxDetector(Path("yolox_nano.onnx")).detect(frame)
     """
 
     def __init__(self, path: Path, *, score: float = DEFAULT_SCORE, device: Device = "auto") -> None:
         """Open a detector.
 
         Args:
-            path: YOLOX in ONNX: input 1 x 3 x H x W float32, BGR 0-255, letterboxed with 114; output
-                1 x anchors x (5 + classes), not decoded; class 0 is a person.
+            path: YOLOX in ONNX: input N x 3 x H x W float32, BGR 0-255, letterboxed with 114, N dynamic or 1; output
+                N x anchors x (5 + classes), not decoded; class 0 is a person.
             score: smallest objectness times class probability of a box, in (0, 1).
             device: see `open_session`.
 
@@ -47,37 +52,64 @@ class YoloxDetector:
         self._score = score
         self._input = self._session.get_inputs()[0].name
         self._height, self._width = _input_size(path, self._session)
+        self.takes_batches = not isinstance(self._session.get_inputs()[0].shape[0], int)
         self._centres, self._strides = _grid(self._height, self._width)
         _check_output(path, self._session, len(self._strides))
 
-    def detect(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def detect(self, frame: NDArray[np.uint8]) -> FrameBoxes:
         """Find people.
 
         Args:
             frame: H x W x 3 uint8, BGR.
 
         Returns:
-            (N, 4) float32, x y w h in pixels of the frame, best first; edges may lie outside the frame.
+            Boxes and scores, best first; edges may lie outside the frame.
 
         Raises:
             DeviceError: ONNX Runtime failed.
         """
-        images, scale = letterbox(frame, self._height, self._width)
+        return self.detect_batch([frame])[0]
+
+    def detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[FrameBoxes]:
+        """Find people in several frames: in one call where the file takes batches, else one after the other.
+
+        Args:
+            frames: each H x W x 3 uint8, BGR, of any sizes.
+
+        Returns:
+            As `detect`, for each frame.
+
+        Raises:
+            DeviceError: ONNX Runtime failed.
+        """
+        fitted = [letterbox(frame, self._height, self._width) for frame in frames]
+        if self.takes_batches and len(frames) > 1:
+            outputs = self._run(np.concatenate([image for image, _ in fitted]))
+        else:
+            outputs = [self._run(image)[0] for image, _ in fitted]
+        return [self._people(output, scale) for output, (_, scale) in zip(outputs, fitted, strict=True)]
+
+    def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
         try:
             (output,) = self._session.run(None, {self._input: images})
         except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-            raise DeviceError(f"the detector failed: {first_line(error)}") from error
-        return self._people(output[0], scale)
+            raise DeviceError(f"the detector failed on {len(images)} frames: {first_line(error)}") from error
+        if output.shape[:2] != (len(images), len(self._strides)) or output.shape[2] <= _BEFORE_CLASSES:
+            raise DeviceError(
+                f"the detector gave an output of shape {output.shape} for {len(images)} frames; expected "
+                f"[{len(images)}, {len(self._strides)}, 5 + classes]: export it again"
+            )
+        return cast("Sequence[NDArray[np.float32]]", output)
 
-    def _people(self, predictions: NDArray[np.float32], scale: float) -> NDArray[np.float32]:
+    def _people(self, predictions: NDArray[np.float32], scale: float) -> FrameBoxes:
         scores = predictions[:, 4] * predictions[:, _BEFORE_CLASSES + _PERSON]
         likely = scores > self._score
         predictions, scores = predictions[likely], scores[likely]
         centres = (predictions[:, :2] + self._centres[likely]) * self._strides[likely]
         sizes = np.exp(predictions[:, 2:4]) * self._strides[likely]
         boxes = np.concatenate([centres - sizes / 2, sizes], axis=1) / scale
-        kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._score, _LARGEST_OVERLAP)
-        return np.asarray(boxes[np.asarray(kept, np.int64)], np.float32)
+        kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._score, _LARGEST_OVERLAP), np.int64)
+        return FrameBoxes.without_tracks(boxes[kept].astype(np.float32), scores[kept].astype(np.float32))
 
 
 def letterbox(frame: NDArray[np.uint8], height: int, width: int) -> tuple[NDArray[np.float32], float]:
@@ -112,25 +144,27 @@ def _grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.floa
 def _input_size(path: Path, session: Any) -> tuple[int, int]:
     tensor = session.get_inputs()[0]
     shape = tensor.shape
-    if len(shape) == 4 and shape[1] == 3 and tensor.type == "tensor(float)" and len(session.get_inputs()) == 1:
+    one_or_any = len(shape) == 4 and (shape[0] == 1 or not isinstance(shape[0], int))
+    if one_or_any and shape[1] == 3 and tensor.type == "tensor(float)" and len(session.get_inputs()) == 1:
         height, width = shape[2:]
         if all(isinstance(size, int) and size % _STRIDES[-1] == 0 for size in (height, width)):
             return height, width
     raise InputError(
         f"{path} is not a YOLOX detector: its first input is {tensor.name} {tensor.type} {shape}; expected one input "
-        f"tensor(float) [1, 3, H, W] with H and W multiples of {_STRIDES[-1]}"
+        f"tensor(float) [1 or N, 3, H, W] with H and W multiples of {_STRIDES[-1]}"
     )
 
 
 def _check_output(path: Path, session: Any, anchors: int) -> None:
     shapes = [tensor.shape for tensor in session.get_outputs()]
-    if (
-        len(shapes) != 1
-        or len(shapes[0]) != 3
-        or shapes[0][1] not in (anchors, None)
-        or shapes[0][2] <= _BEFORE_CLASSES
-    ):
-        raise InputError(
-            f"{path} is not a YOLOX detector: its outputs have the shapes {shapes}; expected one, "
-            f"[1, {anchors}, 5 + classes]"
-        )
+    if len(shapes) == 1 and len(shapes[0]) == 3:
+        _, cells, values = shapes[0]
+        # A size that the file leaves open is checked with each output.
+        if (not isinstance(cells, int) or cells == anchors) and (
+            not isinstance(values, int) or values > _BEFORE_CLASSES
+        ):
+            return
+    raise InputError(
+        f"{path} is not a YOLOX detector: its outputs have the shapes {shapes}; expected one, "
+        f"[1 or N, {anchors}, 5 + classes]"
+    )

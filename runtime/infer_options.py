@@ -10,10 +10,8 @@ from .backend import BackendName, Device
 from .detector import DEFAULT_SCORE
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
-
-EMBEDDINGS = "embeddings.npz"
-MATCHES = "matches.csv"
-ANNOTATED = "annotated.mp4"
+from .outputs import RESULTS
+from .sources import is_stream
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,16 @@ class Options:
     """What to embed, with what, and where to; options that contradict one another are refused.
 
     Attributes:
-        source: a video, a folder of crops (images of one person each), or one such image.
+        source: a video, a folder of crops (images of one person each; with `boxes` or `detector`: of the frames of a
+            video), or one such image. A text may be what `runtime.sources.open_source` takes beside files, too: a
+            stream's URL, a camera's number, or `-` for standard input.
         model: an .onnx or .engine file, or what else the caller's way of opening takes.
         out: folder for the results.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
         detector: YOLOX in ONNX that finds the people of a video.
         score: smallest score of a detection; None is the detector's default.
+        every: look only at the frames of a video whose 0-based number is a multiple of this.
         gallery: embeddings of known people, to name the nearest of.
         annotate: also write the video with boxes and labels.
         backend: what runs the model: see `runtime.backend_choice.open_backend`.
@@ -40,13 +41,14 @@ class Options:
             one that `out` would get.
     """
 
-    source: Path
+    source: Path | str
     model: Path
     out: Path
     boxes: Path | None = None
     frame_offset: int | None = None
     detector: Path | None = None
     score: float | None = None
+    every: int = 1
     gallery: Path | None = None
     annotate: bool = False
     backend: BackendName = "auto"
@@ -55,7 +57,7 @@ class Options:
     plugin: Path | None = None
 
     def __post_init__(self) -> None:
-        if not self.source.exists():
+        if not is_stream(self.source) and not Path(self.source).exists():
             raise InputError(f"{self.source} does not exist; expected a video, a folder of crops or an image")
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"--out {self.out} is a file; name a folder")
@@ -63,6 +65,8 @@ class Options:
         self._check_inputs_survive()
         if self.frame_offset is not None and self.boxes is None:
             raise InputError("--frame-offset given without --boxes; it shifts the frames of a boxes file only")
+        if self.every < 1:
+            raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
         if self.score is not None and self.detector is None:
             raise InputError("--score given without --detector; boxes from a file are all taken")
         if self.plugin is not None and self.model.suffix == ".onnx":
@@ -70,11 +74,18 @@ class Options:
 
     @property
     def is_video(self) -> bool:
-        """Whether the source is a file that is not an image by its name."""
-        return not self.source.is_dir() and not is_image_name(self.source.name)
+        """Whether the source has frames with people on them, rather than being crops of people."""
+        if is_stream(self.source):
+            return True
+        path = Path(self.source)
+        return bool(self._where_people_are) if path.is_dir() else not is_image_name(path.name)
+
+    @property
+    def _where_people_are(self) -> list[str]:
+        return [f"--{name}" for name in ("boxes", "detector") if getattr(self, name) is not None]
 
     def _check_people(self) -> None:
-        given = [f"--{name}" for name in ("boxes", "detector") if getattr(self, name) is not None]
+        given = self._where_people_are
         if self.is_video:
             if len(given) != 1:
                 raise InputError(
@@ -84,6 +95,7 @@ class Options:
                 )
             return
         given += ["--annotate"] if self.annotate else []
+        given += ["--every"] if self.every != 1 else []
         if given:
             raise InputError(
                 f"{' and '.join(given)} given with {self.source}, which is no video; a folder or an image holds "
@@ -91,9 +103,9 @@ class Options:
             )
 
     def _check_inputs_survive(self) -> None:
-        outputs = {(self.out / name).resolve() for name in (EMBEDDINGS, MATCHES, ANNOTATED)}
+        outputs = {(self.out / name).resolve() for name in RESULTS}
         for path in (self.source, self.boxes, self.gallery):
-            if path is not None and path.resolve() in outputs:
+            if path is not None and not is_stream(path) and Path(path).resolve() in outputs:
                 raise InputError(
                     f"{path} is read, and --out {self.out} would replace or remove it; name another folder"
                 )
@@ -114,23 +126,35 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+def _source(text: str) -> Path | str:
+    return text if is_stream(text) else Path(text)
+
+
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
         allow_abbrev=False,
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz. A "
-        "video must have every frame that its header promises: one that ends early is refused.",
+        "video that ends before the number of frames in its header is refused; a damaged frame in its middle is left "
+        "out, with a warning. Ctrl-C ends a video after the frames that were read and keeps their results.",
         epilog="Of embeddings.npz, matches.csv and annotated.mp4 DIR keeps only what this run wrote; an earlier run's "
         "are removed. DIR/annotated.mp4 shows people: keep it no longer than needed.",
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="SOURCE", help="a video, a folder of crops (one person each), or one such image")
+    add(
+        "source",
+        type=_source,
+        metavar="SOURCE",
+        help="a video, a stream (rtsp://, http://), a camera's number, - for standard input, or a folder of frames; "
+        "without --boxes and --detector a folder of crops (one person each), or one such image",
+    )
     add("--model", type=Path, required=True, help="an .onnx file, or an .engine with its manifest beside it")
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--boxes", type=Path, metavar="FILE", help="where the people of a video are: MOT lines, confidence 0 ignored")
     add("--frame-offset", type=int, metavar="N", help="0-based video frame = frame in the boxes file + N (default -1)")
     add("--detector", type=Path, metavar="YOLOX", help="find the people of a video with this YOLOX .onnx file")
     add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
+    add("--every", type=int, default=1, metavar="N", help="look at every Nth frame of a video only (default: all)")
     add(
         "--gallery",
         type=Path,

@@ -1,6 +1,9 @@
-"""Crops of the people in a video, frame by frame, with what is known of each."""
+"""The people on the frames of a video: where they are given or found, and cut out in batches across frames."""
 
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,87 +11,162 @@ from numpy.typing import NDArray
 
 from .boxes import FrameBoxes, cut
 from .detector import YoloxDetector
-from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from .errors import InputError
-from .progress import progress
-from .video import read_frames, read_header
+from .preprocess import preprocess
+from .video import Frame
 
-FindPeople = Callable[[int, NDArray[np.uint8]], FrameBoxes]
+FindPeople = Callable[[Sequence[Frame]], list[FrameBoxes]]
 
 
-class VideoCrops:
-    """The crops of a video's people, to be iterated over once; afterwards it knows what they were.
-
-    Crops are cut when asked for, so only those that the consumer holds are in memory.
+@dataclass(frozen=True)
+class PeopleOnFrame:
+    """A frame and the people on it.
 
     Attributes:
-        frames: how many were read.
-        boxes: how many were found or given on them.
-        dropped: how many of those lay fully outside their frame.
+        index: 0-based number of the frame.
+        seconds: see `Frame`.
+        pixels: H x W x 3 uint8, BGR; None where nobody needs them any more.
+        found: the people's boxes, clipped to the frame.
+        outside: how many more boxes lay fully outside it.
     """
 
-    def __init__(self, video: Path, find_people: FindPeople) -> None:
-        """Take the crops from a video.
+    index: int
+    seconds: float
+    pixels: NDArray[np.uint8] | None
+    found: FrameBoxes
+    outside: int
 
-        Args:
-            video: the file.
-            find_people: from 0-based frame number and frame (H x W x 3 uint8, BGR) to the boxes on it.
-        """
-        self._video = video
-        self._find_people = find_people
-        self._kept: list[FrameBoxes] = []
-        self.frames = 0
-        self.boxes = 0
-        self.dropped = 0
 
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield h x w x 3 uint8 crops, BGR, in the order of the frames.
+@dataclass(frozen=True)
+class CropBatch:
+    """People cut out of one or several frames.
 
-        Raises:
-            InputError: the video cannot be read to its end.
-        """
-        total = read_header(self._video).frames
-        for index, frame in enumerate(progress(read_frames(self._video), "embedding", total=total, unit="frame")):
-            given = self._find_people(index, frame)
-            kept = given.clipped(frame.shape[1], frame.shape[0])
-            self._kept.append(kept)
-            self.frames += 1
-            self.boxes += len(given)
-            self.dropped += len(given) - len(kept)
-            for box in kept.boxes:
-                yield cut(frame, box)
+    Attributes:
+        images: N x height x width x 3 uint8, RGB: what the network takes; N may be 0.
+        complete: the frames whose last person is in this batch, in order; their first ones may be in earlier batches.
+    """
 
-    def with_features(self, features: NDArray[np.float32]) -> Embeddings:
-        """The embeddings file's content: `features` (N, D) of the N crops yielded, and what they were."""
-        counts = [len(kept) for kept in self._kept]
-        return Embeddings(
-            features=features,
-            person_ids=np.full(len(features), UNKNOWN_PERSON, np.int64),
-            camera_ids=np.full(len(features), UNKNOWN_CAMERA, np.int64),
-            names=np.array([f"frame{f:06d}_box{b:02d}" for f, n in enumerate(counts) for b in range(n)], np.str_),
-            frames=np.repeat(np.arange(len(counts), dtype=np.int64), counts),
-            tracks=np.concatenate([kept.tracks for kept in self._kept]),
-            boxes=np.concatenate([kept.boxes for kept in self._kept]),
-        )
+    images: NDArray[np.uint8]
+    complete: list[PeopleOnFrame]
+
+
+@dataclass(frozen=True)
+class Batching:
+    """How people are collected.
+
+    Attributes:
+        people: of a full batch.
+        height: of a network's input, in pixels.
+        width: of a network's input, in pixels.
+        frames: a batch is given before it is full when so many frames wait for it: memory stays bounded.
+        seconds: likewise when the first of them has waited so long, looked at when a frame comes. None for no such
+            limit, which makes the same batches every time.
+        keep_pixels: whether the frames are needed later.
+    """
+
+    people: int
+    height: int
+    width: int
+    frames: int
+    seconds: float | None = None
+    keep_pixels: bool = False
 
 
 def given_boxes(boxes: Mapping[int, FrameBoxes]) -> FindPeople:
-    """People are where a boxes file says."""
-    nobody = FrameBoxes.without_tracks(np.empty((0, 4), np.float32))
-    return lambda index, _frame: boxes.get(index, nobody)
+    """People are where a boxes file says, by 0-based frame number."""
+    return lambda frames: [boxes.get(frame.index, FrameBoxes.nobody()) for frame in frames]
 
 
 def detected_by(detector: YoloxDetector) -> FindPeople:
     """People are where a detector finds them; they have no tracks."""
-    return lambda _index, frame: FrameBoxes.without_tracks(detector.detect(frame))
+    return lambda frames: detector.detect_batch([frame.pixels for frame in frames])
 
 
-def check_all_seen(boxes: Mapping[int, FrameBoxes], video: Path, frames: int) -> None:
+def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Generator[PeopleOnFrame, None, None]:
+    """Find the people on each frame, `at_once` frames in a call.
+
+    Raises:
+        LgeuError: whatever `find` raises.
+    """
+    while group := list(islice(frames, at_once)):
+        for frame, boxes in zip(group, find(group), strict=True):
+            height, width = frame.pixels.shape[:2]
+            kept = boxes.clipped(width, height)
+            yield PeopleOnFrame(frame.index, frame.seconds, frame.pixels, kept, len(boxes) - len(kept))
+
+
+def batch_crops(
+    frames: Iterator[PeopleOnFrame], batching: Batching, clock: Callable[[], float] = time.monotonic
+) -> Generator[CropBatch, None, None]:
+    """Cut the people out and bring them to the network's input size, in batches across frames.
+
+    Args:
+        frames: with their pixels.
+        batching: how they are collected.
+        clock: seconds, for `batching.seconds`.
+    """
+    filling = _Filling(batching, clock)
+    for people in frames:
+        assert people.pixels is not None  # noqa: S101
+        for box in people.found.boxes:
+            if filling.is_full():
+                yield filling.take()
+            filling.add(preprocess(cut(people.pixels, box), batching.height, batching.width, "BGR"))
+        filling.complete(people if batching.keep_pixels else replace(people, pixels=None))
+        if filling.is_due():
+            yield filling.take()
+    if filling.frames:
+        yield filling.take()
+
+
+class _Filling:
+    """The batch that is being filled."""
+
+    def __init__(self, batching: Batching, clock: Callable[[], float]) -> None:
+        self._batching = batching
+        self._clock = clock
+        self._start()
+
+    def _start(self) -> None:
+        batching = self._batching
+        # A new one each time: the last one may still be with the network.
+        self._images = np.empty((batching.people, batching.height, batching.width, 3), np.uint8)
+        self._count = 0
+        self._since: float | None = None
+        self.frames: list[PeopleOnFrame] = []
+
+    def is_full(self) -> bool:
+        return self._count == self._batching.people
+
+    def is_due(self) -> bool:
+        return self.is_full() or len(self.frames) >= self._batching.frames or self._is_late()
+
+    def _is_late(self) -> bool:
+        if self._batching.seconds is None:
+            return False
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        return now - self._since >= self._batching.seconds
+
+    def add(self, image: NDArray[np.uint8]) -> None:
+        self._images[self._count] = image
+        self._count += 1
+
+    def complete(self, people: PeopleOnFrame) -> None:
+        self.frames.append(people)
+
+    def take(self) -> CropBatch:
+        batch = CropBatch(self._images[: self._count], self.frames)
+        self._start()
+        return batch
+
+
+def check_all_seen(boxes: Mapping[int, FrameBoxes], video: Path | str, frames: int) -> None:
     """Refuse boxes on frames that the video does not have.
 
     Args:
         boxes: by 0-based video frame.
-        video: the file, for the message.
+        video: what it is called in the message.
         frames: how many it had.
 
     Raises:

@@ -12,6 +12,8 @@ from .bounded_queue import BoundedQueue, Cancelled, Ended
 from .errors import InputError
 
 _DEFAULT_DEPTH = 4
+# A source may hang in a system call, such as reading from a silent camera; nothing depends on its end.
+_SOURCE_PATIENCE = 2.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,9 @@ class StageRunner:
         self._consumer = self._meters[consumer_name]
 
     def stop(self) -> None:
-        """Let the source end after the item it is at; what it gave is still finished and given out."""
+        """Take nothing more from the source; what it gave until now is still finished and given out."""
         self._stopping.set()
+        self._queues[0].end(None)
 
     def busy(self) -> dict[str, float]:
         """Seconds that each stage worked so far, waiting for other stages left out, in the order of the line."""
@@ -110,8 +113,10 @@ class StageRunner:
         self._stopping.set()
         for queue in self._queues:
             queue.cancel()
-        for thread in self._threads:
+        source, *stages = self._threads
+        for thread in stages:
             thread.join()
+        source.join(_SOURCE_PATIENCE)
 
     def _until_stopped(self, source: Iterable[Any]) -> Generator[Any, None, None]:
         for item in source:

@@ -115,3 +115,26 @@ def make_video(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+def write_fixed_detector(path: Path, output: NDArray[np.float32], shape: tuple[int, ...] = (1, 3, 64, 64)) -> Path:
+    """A detector that finds the same in every frame."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["images"], ["largest"], keepdims=0),
+            helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
+            helper.make_node("Add", ["found", "nothing"], ["output"]),
+        ],
+        "detector",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, output.shape)],
+        [numpy_helper.from_array(output, "found"), numpy_helper.from_array(np.float32(0), "zero")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
+@pytest.fixture
+def fixed_detector() -> Callable[..., Path]:
+    """Writes a YOLOX file that finds the same in every frame: path, output (1 x 84 x 7 or more), input shape."""
+    return write_fixed_detector

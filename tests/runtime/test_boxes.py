@@ -75,8 +75,9 @@ def test_clipping() -> None:
         ],
         np.float32,
     )
-    clipped = FrameBoxes(given_boxes, np.arange(7)).clipped(64, 48)
+    clipped = FrameBoxes(given_boxes, np.arange(7), np.arange(7, dtype=np.float32) / 7).clipped(64, 48)
     np.testing.assert_array_equal(clipped.tracks, [0, 1, 2, 6])
+    np.testing.assert_array_equal(clipped.scores, np.array([0, 1, 2, 6], np.float32) / 7)
     np.testing.assert_array_equal(clipped.boxes, [[10, 10, 20, 20], [0, 0, 4.5, 8], [60, 40, 4, 8], [0, 0, 64, 48]])
 
 
@@ -87,7 +88,7 @@ positions = st.floats(-150, 150, width=32)
 @given(x=positions, y=positions, w=sizes, h=sizes)
 def test_a_clipped_box_lies_in_the_frame_and_has_pixels(x: float, y: float, w: float, h: float) -> None:
     frame = np.zeros((48, 64, 3), np.uint8)
-    clipped = FrameBoxes.without_tracks(np.array([[x, y, w, h]], np.float32)).clipped(64, 48)
+    clipped = FrameBoxes.without_tracks(np.array([[x, y, w, h]], np.float32), np.ones(1, np.float32)).clipped(64, 48)
     for left, top, width, height in clipped.boxes:
         assert 0 <= left < left + width <= 64
         assert 0 <= top < top + height <= 48
@@ -116,4 +117,6 @@ def test_cutting(box: tuple[float, ...], rows: tuple[int, int], columns: tuple[i
 
 def test_shapes_are_checked() -> None:
     with pytest.raises(InputError, match="boxes have shape"):
-        FrameBoxes(np.zeros((2, 4), np.float32), np.zeros(3, np.int64))
+        FrameBoxes(np.zeros((2, 4), np.float32), np.zeros(3, np.int64), np.zeros(2, np.float32))
+    with pytest.raises(InputError, match=r"scores \(3,\)"):
+        FrameBoxes(np.zeros((2, 4), np.float32), np.zeros(2, np.int64), np.zeros(3, np.float32))

@@ -1,6 +1,8 @@
 """YOLOX: letterbox, decoding and suppression against loops, and recall on real video."""
 
 import math
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -19,30 +21,13 @@ SIDE = 64  # 8 x 8 + 4 x 4 + 2 x 2 = 84 cells
 CELLS = 84
 
 
-def fixed_detector(path: Path, output: NDArray[np.float32], shape: tuple[int, ...] = (1, 3, SIDE, SIDE)) -> Path:
-    """A detector that finds the same in every frame."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMax", ["images"], ["largest"], keepdims=0),
-            helper.make_node("Mul", ["largest", "zero"], ["nothing"]),
-            helper.make_node("Add", ["found", "nothing"], ["output"]),
-        ],
-        "detector",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, output.shape)],
-        [numpy_helper.from_array(output, "found"), numpy_helper.from_array(np.float32(0), "zero")],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
-    return path
-
-
 def cell(row: int, column: int, stride: int) -> int:
     """Index of a cell in the output: all of stride 8 row by row, then 16, then 32."""
     before = {8: 0, 16: 64, 32: 80}[stride]
     return before + row * (SIDE // stride) + column
 
 
-def test_decoding_and_suppression(tmp_path: Path) -> None:
+def test_decoding_and_suppression(tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
     output = np.zeros((1, CELLS, 7), np.float32)
 
     def put(
@@ -64,16 +49,73 @@ def test_decoding_and_suppression(tmp_path: Path) -> None:
     put(0, 0, 8, (0, 0, 9, 9), (0.5, 0.5, 0.0))  # .25: too unsure
     # The frame is twice as large as the input in each direction.
     frame = np.zeros((2 * SIDE, 2 * SIDE, 3), np.uint8)
-    boxes = YoloxDetector(fixed_detector(tmp_path / "d.onnx", output)).detect(frame)
-    np.testing.assert_allclose(boxes, [[40, 60, 20, 60], [20, 8, 24, 40]], rtol=1e-5)
-    assert boxes.dtype == np.float32
+    found = YoloxDetector(fixed_detector(tmp_path / "d.onnx", output)).detect(frame)
+    np.testing.assert_allclose(found.boxes, [[40, 60, 20, 60], [20, 8, 24, 40]], rtol=1e-5)
+    np.testing.assert_allclose(found.scores, [0.9025, 0.81], rtol=1e-5)
+    assert (found.boxes.dtype, found.scores.dtype) == (np.float32, np.float32)
     low = YoloxDetector(tmp_path / "d.onnx", score=0.2).detect(frame)
-    np.testing.assert_allclose(low[-1], [0, 0, 18, 18], atol=1e-4)
+    np.testing.assert_allclose(low.boxes[-1], [0, 0, 18, 18], atol=1e-4)
 
 
-def test_nobody(tmp_path: Path) -> None:
+def test_nobody(tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
     path = fixed_detector(tmp_path / "d.onnx", np.zeros((1, CELLS, 85), np.float32))
-    assert YoloxDetector(path).detect(np.zeros((10, 20, 3), np.uint8)).shape == (0, 4)
+    assert YoloxDetector(path).detect(np.zeros((10, 20, 3), np.uint8)).boxes.shape == (0, 4)
+
+
+def light_detector(path: Path, batch: int | str) -> Path:
+    """A detector whose scores grow with the frame's light: .25 in the dark, 1 in white."""
+    found, light = np.zeros((1, CELLS, 7), np.float32), np.zeros((1, CELLS, 7), np.float32)
+    found[0, cell(1, 1, 32)] = [0, 0, 0, 0, 0.5, 0.5, 0]
+    light[0, cell(1, 1, 32), 4:6] = 0.5 / 255
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["images", "axes"], ["largest"], keepdims=0),
+            helper.make_node("Reshape", ["largest", "shape"], ["column"]),
+            helper.make_node("Mul", ["column", "light"], ["lit"]),
+            helper.make_node("Add", ["found", "lit"], ["output"]),
+        ],
+        "detector",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, CELLS, 7])],
+        [
+            numpy_helper.from_array(found, "found"),
+            numpy_helper.from_array(light, "light"),
+            numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
+            numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "shape"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
+
+
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_several_frames_at_once(tmp_path: Path, batch: int | str) -> None:
+    detector = YoloxDetector(light_detector(tmp_path / "d.onnx", batch))
+    assert detector.takes_batches == (batch == "N")
+    lights = [255, 0, 200, 150, 10]
+    # Square and as large as the input: no grey that would be lighter than the frame.
+    found = detector.detect_batch([np.full((SIDE, SIDE, 3), light, np.uint8) for light in lights])
+    scores = [(0.5 + 0.5 * light / 255) ** 2 for light in lights]
+    assert [len(people) for people in found] == [int(score > 0.3) for score in scores]
+    for people, score in zip(found, scores, strict=True):
+        np.testing.assert_allclose(people.scores, [score] * len(people), rtol=1e-5)
+
+
+def test_a_real_detector_made_dynamic(shared_data: Path, tmp_path: Path) -> None:
+    model = onnx.load(str(shared_data / "models" / "yolox_nano.onnx"))
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "N"
+    # The file reshapes to [1, 85, -1].
+    shapes = {node.input[1] for node in model.graph.node if node.op_type == "Reshape"}
+    for constant in model.graph.initializer:
+        if constant.name in shapes:
+            constant.CopyFrom(numpy_helper.from_array(np.array([0, 85, -1], np.int64), constant.name))
+    onnx.save(model, str(tmp_path / "dynamic.onnx"))
+    frames = list(islice(read_frames(shared_data / "pets2009-s2l1" / "vtest.avi"), 0, 60, 20))
+    single = YoloxDetector(shared_data / "models" / "yolox_nano.onnx").detect_batch(frames)
+    at_once = YoloxDetector(tmp_path / "dynamic.onnx").detect_batch(frames)
+    for one, other in zip(single, at_once, strict=True):
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
 
 
 @pytest.mark.parametrize("shape", [(576, 768), (100, 30), (64, 64), (1, 500)])
@@ -90,11 +132,11 @@ def test_letterbox(shape: tuple[int, int]) -> None:
         assert (images[0, channel, :, columns:] == 114).all()
 
 
-def test_models_that_are_no_detectors(tiny_model: Path, tmp_path: Path) -> None:
+def test_models_that_are_no_detectors(tiny_model: Path, tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
     with pytest.raises(InputError, match=r"is not a YOLOX detector: its first input is images tensor\(uint8\)"):
         YoloxDetector(tiny_model)
     with pytest.raises(
-        InputError, match=r"outputs have the shapes \[\[1, 85, 7\]\]; expected one, \[1, 84, 5 \+ classes\]"
+        InputError, match=r"outputs have the shapes \[\[1, 85, 7\]\]; expected one, \[1 or N, 84, 5 \+ classes\]"
     ):
         YoloxDetector(fixed_detector(tmp_path / "a.onnx", np.zeros((1, 85, 7), np.float32)))
     with pytest.raises(InputError, match="multiples of 32"):
@@ -121,7 +163,7 @@ def test_recall_on_real_video(shared_data: Path) -> None:
     for index, frame in enumerate(read_frames(shared_data / "pets2009-s2l1" / "vtest.avi")):
         if index % 20:
             continue
-        free = list(detector.detect(frame))
+        free = list(detector.detect(frame).boxes)
         for person in people[index].boxes:
             total += 1
             best = max(range(len(free)), key=lambda i: overlap(person, free[i]), default=None)

@@ -190,9 +190,10 @@ def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--boxes", "b"), "--boxes given with"),
-        (("--detector", "d", "--annotate"), "--detector and --annotate given with"),
         (("--annotate",), "which is no video; a folder or an image holds crops of people already"),
+        (("--every", "2"), "--every given with"),
+        (("--boxes", "b", "--detector", "d"), "given with --boxes and --detector; say where"),
+        (("--boxes", "b"), "boxes file b does not exist"),
     ],
 )
 def test_refused_with_a_folder(
@@ -201,6 +202,14 @@ def test_refused_with_a_folder(
     assert run(folder, "--model", tiny_model, "--out", folder / "out", *arguments) == 2
     check_one_line(message, capsys)
     assert not (folder / "out").exists()
+
+
+def test_people_are_not_looked_for_on_an_image(
+    folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = folder / "0003_c1s1_000001_00.png"
+    assert run(image, "--model", tiny_model, "--out", folder / "out", "--detector", "d", "--annotate") == 2
+    check_one_line("--detector and --annotate given with", capsys)
 
 
 def test_refused_sources(folder: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime import stages
 from runtime.errors import InputError
 from runtime.stages import Stage, StageRunner, run_in_turn
 
@@ -63,7 +64,7 @@ def threads_left() -> list[str]:
     fail_at=st.none() | st.integers(0, 60),
 )
 def test_threads_give_what_one_thread_gives(items: int, depth: int, size: int, times: int, fail_at: int | None) -> None:
-    stages = [each("a", 1), grouped(size), spread(times), each("b", 2, fail_at=fail_at)]
+    line = [each("a", 1), grouped(size), spread(times), each("b", 2, fail_at=fail_at)]
 
     def run(results: Iterator[int]) -> tuple[list[int], str]:
         found = []
@@ -74,9 +75,9 @@ def test_threads_give_what_one_thread_gives(items: int, depth: int, size: int, t
             return found, str(error)
         return found, ""
 
-    with StageRunner("source", range(items), stages, depth=depth) as runner:
+    with StageRunner("source", range(items), line, depth=depth) as runner:
         found = run(iter(runner))
-    assert found == run(run_in_turn("source", range(items), stages, {}))
+    assert found == run(run_in_turn("source", range(items), line, {}))
     assert not threads_left()
 
 
@@ -84,9 +85,9 @@ def test_threads_give_what_one_thread_gives(items: int, depth: int, size: int, t
 @pytest.mark.parametrize("failing", ["source", "a", "b"])
 def test_an_error_comes_once_after_what_came_before_it(failing: str, depth: int) -> None:
     source = failing_source(20) if failing == "source" else count()
-    stages = [each(name, fail_at=20 if name == failing else None) for name in ("a", "b")]
+    line = [each(name, fail_at=20 if name == failing else None) for name in ("a", "b")]
     found: list[int] = []
-    with StageRunner("source", source, stages, depth=depth) as runner:
+    with StageRunner("source", source, line, depth=depth) as runner:
         results = iter(runner)
         with pytest.raises(ValueError, match=f"{failing} failed"):
             found.extend(results)
@@ -153,6 +154,22 @@ def test_stopping_finishes_what_was_begun() -> None:
     groups = found[::4]
     total = next(n for n in count() if sum(range(n)) >= sum(groups))
     assert sum(range(total)) == sum(groups)
+
+
+def test_a_source_that_hangs_does_not_keep_back_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "_SOURCE_PATIENCE", 0.01)
+    hanging, released = threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        yield from range(5)
+        hanging.set()
+        released.wait()
+
+    with StageRunner("source", source(), [each("a"), grouped(10)]) as runner:
+        hanging.wait()
+        runner.stop()
+        assert list(runner) == [10]
+    released.set()
 
 
 def test_a_waiting_source_sees_that_it_is_to_stop() -> None:

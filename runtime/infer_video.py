@@ -1,0 +1,123 @@
+"""From a video or a stream to its people's embeddings and what else is wanted of them."""
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from .boxes import FrameBoxes, read_boxes
+from .detector import DEFAULT_SCORE, YoloxDetector
+from .embedder import Embedder
+from .errors import InputError, LgeuError
+from .infer_options import Options
+from .interrupt import ends_cleanly
+from .outputs import VideoOutputs, Wanted
+from .people import FindPeople, check_all_seen, detected_by, given_boxes
+from .pipeline import EmbeddedFrame, KnownPeople, Pipeline
+from .progress import pipeline_progress
+from .sources import Source, open_source
+from .stages import StageRunner
+from .summary import Summary
+
+# Frames that a detector looks at together, where its file takes several.
+_DETECTED_AT_ONCE = 8
+
+logger = logging.getLogger(__name__)
+
+
+def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | None) -> Summary:
+    """Embed the people of a video and write what `options` ask for.
+
+    Ctrl-C ends it after the frames that were read, and what is known of those is written. So it is when a live source
+    fails; what can be run again is not written by halves.
+
+    Raises:
+        LgeuError: see the parts.
+    """
+    source = open_source(options.source)
+    people = _people(options, source)
+    pipeline = Pipeline(
+        source=source,
+        find=people.find,
+        find_at_once=people.at_once,
+        embedder=embedder,
+        every=options.every,
+        gallery=gallery,
+        keep_pixels=options.annotate,
+    )
+    wanted = Wanted(matches=gallery is not None, annotated=source.rate / options.every if options.annotate else None)
+    with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted) as outputs:
+        run = _Run(pipeline, outputs, source)
+        try:
+            summary = run.to_its_end()
+            if not summary.interrupted:
+                check_all_seen(people.given, source.name, source.count)
+        except LgeuError:
+            if source.live:
+                outputs.salvage()
+            raise
+        outputs.finish()
+    if source.failure is not None:
+        raise source.failure
+    return summary
+
+
+@dataclass(frozen=True)
+class _People:
+    """How people are found, on how many frames at once, and the boxes that were given."""
+
+    find: FindPeople
+    at_once: int
+    given: Mapping[int, FrameBoxes]
+
+
+def _people(options: Options, source: Source) -> _People:
+    if options.boxes is not None:
+        given = read_boxes(options.boxes, -1 if options.frame_offset is None else options.frame_offset)
+        return _People(given_boxes(given), 1, given)
+    if options.detector is None:
+        raise InputError(f"{options.source} is a video without boxes or a detector")
+    score = DEFAULT_SCORE if options.score is None else options.score
+    detector = YoloxDetector(options.detector, score=score, device=options.device)
+    if not detector.takes_batches:
+        logger.info("%s takes one frame at a time", options.detector)
+    # A live frame should not wait for others.
+    at_once = _DETECTED_AT_ONCE if detector.takes_batches and not source.live else 1
+    return _People(detected_by(detector), at_once, {})
+
+
+@dataclass
+class _Run:
+    """Writes what a pipeline gives, and counts."""
+
+    pipeline: Pipeline
+    outputs: VideoOutputs
+    source: Source
+    frames: int = 0
+    outside: int = 0
+    embeddings: int = 0
+
+    def to_its_end(self) -> Summary:
+        """Until the source ends or somebody asks for the end."""
+        started = time.perf_counter()
+        with self.pipeline.start() as runner, ends_cleanly(runner.stop) as interruption:
+            for frame in self._shown(runner):
+                self.outputs.add(frame)
+                self.frames += 1
+                self.outside += frame.outside
+                self.embeddings += len(frame.features)
+        return Summary(
+            frames=self.frames,
+            boxes=self.embeddings + self.outside,
+            dropped=self.outside,
+            embeddings=self.embeddings,
+            seconds=time.perf_counter() - started,
+            damaged=len(self.source.damaged),
+            busy=runner.busy(),
+            interrupted=interruption.asked,
+        )
+
+    def _shown(self, runner: StageRunner) -> Iterable[EmbeddedFrame]:
+        total, every = self.source.total, self.pipeline.every
+        expected = None if total is None else -(-total // every)
+        return pipeline_progress(runner, expected, lambda frame: len(frame.features), runner.busy)

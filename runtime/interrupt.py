@@ -1,0 +1,56 @@
+"""Ctrl-C that lets the work end cleanly."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Whether somebody asked for the end.
+
+    Attributes:
+        asked: whether that happened.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextmanager
+def ends_cleanly(stop: Callable[[], None]) -> Iterator[Interruption]:
+    """Call `stop` at the first Ctrl-C (or SIGTERM) inside the block; a second one ends the program at once.
+
+    In another thread than the main one, where signals do not arrive, nothing is done.
+
+    Args:
+        stop: asks the work to end soon, and returns at once.
+    """
+    interruption = Interruption()
+    if threading.current_thread() is not threading.main_thread():
+        yield interruption
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        interruption.asked = True
+        restore()
+        logger.warning("ending after the frames that were read; press Ctrl-C again to lose them")
+        stop()
+
+    for number in _SIGNALS:
+        signal.signal(number, ask)
+    try:
+        yield interruption
+    finally:
+        restore()

@@ -1,0 +1,158 @@
+"""What is written of a video's people, frame by frame, and put in place together at the end."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from .annotate import AnnotatedVideo
+from .errors import InputError
+from .pipeline import EmbeddedFrame
+from .spool import EmbeddingsSpool
+from .tables import MatchesTable
+from .unfinished import UnfinishedFolder
+
+EMBEDDINGS = "embeddings.npz"
+MATCHES = "matches.csv"
+ANNOTATED = "annotated.mp4"
+# What a run may leave in its folder; what it does not write is removed, because it would belong to other embeddings.
+RESULTS = (EMBEDDINGS, MATCHES, ANNOTATED)
+SPOOL = "embeddings"
+
+logger = logging.getLogger(__name__)
+
+
+class Output(Protocol):
+    """One of the results, while it grows."""
+
+    def add(self, frame: EmbeddedFrame) -> None:
+        """Take the next frame; raises `InputError` where it cannot be written."""
+        ...
+
+    def finish(self) -> None:
+        """Complete it; raises `InputError` where that fails."""
+        ...
+
+    def close(self) -> None:
+        """Close its files; a second call does nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which results are wanted beside the embeddings.
+
+    Attributes:
+        matches: the nearest person in a gallery.
+        annotated: the video with boxes and labels, with so many frames a second; None without it.
+    """
+
+    matches: bool = False
+    annotated: float | None = None
+
+
+class VideoOutputs:
+    """All results of a run; a context manager that leaves nothing behind unless `finish` was reached.
+
+    Until then they grow in a folder of their own inside the results' folder, where a killed run leaves them.
+    """
+
+    def __init__(self, out: Path, embedding_size: int, wanted: Wanted) -> None:
+        """Start them.
+
+        Args:
+            out: folder for the results.
+            embedding_size: D.
+            wanted: which of them.
+
+        Raises:
+            InputError: `out` cannot be written to.
+        """
+        self._folder = UnfinishedFolder(out)
+        try:
+            self._outputs = _open(self._folder.path, embedding_size, wanted)
+        except BaseException:
+            self._folder.__exit__(None, None, None)
+            raise
+
+    def add(self, frame: EmbeddedFrame) -> None:
+        """Write a frame's people into all of them.
+
+        Raises:
+            InputError: one of them cannot be written.
+        """
+        for output in self._outputs.values():
+            output.add(frame)
+
+    def finish(self) -> None:
+        """Complete them and put them in place, all or none; what an earlier run left of others is removed.
+
+        Raises:
+            InputError: that fails.
+        """
+        for output in self._outputs.values():
+            output.finish()
+        names = [name for name in self._outputs if (self._folder.path / name).exists()]
+        self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
+
+    def salvage(self) -> None:
+        """After a failure that cannot be undone by running again: `finish`, or leave the files where they grew."""
+        try:
+            self.finish()
+        except InputError as error:
+            self._folder.keep()
+            logger.warning("warning: %s; what was finished lies in %s", error, self._folder.path)
+
+    def __enter__(self) -> "VideoOutputs":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for output in self._outputs.values():
+            output.close()
+        self._folder.__exit__(kind, error, traceback)
+
+
+def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Mapping[str, Output]:
+    outputs: dict[str, Output] = {}
+    if wanted.annotated is not None:
+        outputs[ANNOTATED] = _AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated))
+    if wanted.matches:
+        outputs[MATCHES] = MatchesTable(folder / MATCHES)
+    outputs[EMBEDDINGS] = _EmbeddingsOutput(folder, embedding_size)
+    return outputs
+
+
+class _EmbeddingsOutput:
+    def __init__(self, folder: Path, size: int) -> None:
+        self._path = folder / EMBEDDINGS
+        self._spool = EmbeddingsSpool(folder / SPOOL, size)
+
+    def add(self, frame: EmbeddedFrame) -> None:
+        self._spool.append(frame)
+
+    def finish(self) -> None:
+        self._spool.close()
+        self._spool.finish(self._path)
+
+    def close(self) -> None:
+        self._spool.close()
+
+
+class _AnnotatedOutput:
+    def __init__(self, video: AnnotatedVideo) -> None:
+        self._video = video
+
+    def add(self, frame: EmbeddedFrame) -> None:
+        if frame.pixels is None:
+            raise InputError("the frames to draw into were not kept; expected a pipeline with keep_pixels")
+        self._video.add(frame.pixels, frame.found, frame.matches)
+
+    def finish(self) -> None:
+        self._video.finish()
+
+    def close(self) -> None:
+        self._video.close()

@@ -1,0 +1,200 @@
+"""The people of a video as they come: found, cut out, batched across frames, embedded, tracked and named.
+
+Each step is a stage in a thread of its own (see `runtime.stages`); frames leave in their order.
+"""
+
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .boxes import FrameBoxes
+from .embedder import Embedder
+from .gallery import Matches
+from .people import Batching, CropBatch, FindPeople, batch_crops, find_people
+from .sources import Source
+from .stages import Stage, StageRunner
+
+DECODE, DETECT, CROP, EMBED, IDENTIFY, WRITE = "decode", "detect", "crop", "embed", "identify", "write"
+
+# Frames are large: what waits between two stages, and for a batch to fill, is what a run holds in memory.
+_DEPTH = 2
+_MOST_FRAMES = 32
+_MOST_FRAMES_WITH_PIXELS = 8
+# People in a live stream wait no longer than this for others to fill their batch with.
+_LIVE_SECONDS = 0.2
+
+
+class Tracker(Protocol):
+    """Joins the boxes of successive frames into tracks."""
+
+    def update(
+        self,
+        frame: int,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+    ) -> NDArray[np.int64]:
+        """Track numbers (N,) of a frame's N people; -1 for no track.
+
+        Args:
+            frame: 0-based number, larger than the last one's.
+            boxes: (N, 4), x y w h in pixels.
+            scores: (N,) of the detector.
+            features: (N, D), L2-normalised.
+        """
+        ...
+
+
+class KnownPeople(Protocol):
+    """A gallery, in memory or on the disk."""
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        """The nearest entry of each of (N, D) `features`."""
+        ...
+
+
+@dataclass(frozen=True)
+class EmbeddedFrame:
+    """What the pipeline gives for each frame.
+
+    Attributes:
+        index: 0-based number of the frame.
+        seconds: see `runtime.video.Frame`.
+        pixels: H x W x 3 uint8, BGR; None unless they were to be kept.
+        found: the N people's boxes, tracks and scores.
+        outside: how many more boxes lay fully outside the frame.
+        images: N x height x width x 3 uint8, RGB: what the network saw of them.
+        features: (N, D) float32, L2-normalised.
+        matches: the nearest person in the gallery for each; None without a gallery.
+    """
+
+    index: int
+    seconds: float
+    pixels: NDArray[np.uint8] | None
+    found: FrameBoxes
+    outside: int
+    images: NDArray[np.uint8]
+    features: NDArray[np.float32]
+    matches: Matches | None = None
+
+    def name_of(self, row: int) -> str:
+        """What the person in a row is called in tables and embeddings files."""
+        return f"frame{self.index:06d}_box{row:02d}"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The steps between a source and what is written of it.
+
+    Attributes:
+        source: gives the frames; to be run once.
+        find: finds the people on frames.
+        find_at_once: on so many frames in a call.
+        embedder: turns them into embeddings; not used by others meanwhile.
+        every: frames whose number is not a multiple of this are left out.
+        tracker: joins boxes into tracks; None leaves them as `find` gives them.
+        gallery: names people; None does not.
+        keep_pixels: whether the frames are needed after their people were cut out.
+    """
+
+    source: Source
+    find: FindPeople
+    find_at_once: int
+    embedder: Embedder
+    every: int = 1
+    tracker: Tracker | None = None
+    gallery: KnownPeople | None = None
+    keep_pixels: bool = False
+
+    def start(self) -> StageRunner:
+        """A runner that gives an `EmbeddedFrame` for every frame, in order; its last stage is the caller."""
+        stopping = threading.Event()
+        return StageRunner(
+            DECODE,
+            self.source.frames(stopping, self.every),
+            self.stages(),
+            consumer_name=WRITE,
+            depth=_DEPTH,
+            stopping=stopping,
+        )
+
+    def stages(self) -> list[Stage]:
+        """What is done between the source and the caller."""
+        batching = self._batching()
+        return [
+            Stage(DETECT, lambda frames: find_people(frames, self.find, self.find_at_once)),
+            Stage(CROP, lambda frames: batch_crops(frames, batching)),
+            Stage(EMBED, lambda batches: embed_batches(batches, self.embedder)),
+            Stage(IDENTIFY, lambda batches: self._identified(split_frames(batches))),
+        ]
+
+    def _batching(self) -> Batching:
+        manifest = self.embedder.manifest
+        return Batching(
+            people=self.embedder.batch_size,
+            height=manifest.height,
+            width=manifest.width,
+            frames=_MOST_FRAMES_WITH_PIXELS if self.keep_pixels else _MOST_FRAMES,
+            seconds=_LIVE_SECONDS if self.source.live else None,
+            keep_pixels=self.keep_pixels,
+        )
+
+    def _identified(self, frames: Iterator[EmbeddedFrame]) -> Generator[EmbeddedFrame, None, None]:
+        for frame in frames:
+            if self.tracker is not None:
+                found = frame.found
+                tracks = self.tracker.update(frame.index, found.boxes, found.scores, frame.features)
+                frame = replace(frame, found=replace(found, tracks=tracks))
+            if self.gallery is not None:
+                frame = replace(frame, matches=self.gallery.nearest(frame.features))
+            yield frame
+
+
+@dataclass(frozen=True)
+class EmbeddedBatch:
+    """A `CropBatch` with its (N, D) embeddings."""
+
+    crops: CropBatch
+    features: NDArray[np.float32]
+
+
+def embed_batches(batches: Iterator[CropBatch], embedder: Embedder) -> Generator[EmbeddedBatch, None, None]:
+    """Run the network on each batch.
+
+    Raises:
+        DeviceError: the device failed.
+    """
+    for batch in batches:
+        if len(batch.images):
+            features = embedder.backend.run(batch.images)
+        else:
+            features = np.empty((0, embedder.manifest.embedding_size), np.float32)
+        yield EmbeddedBatch(batch, features)
+
+
+def split_frames(batches: Iterator[EmbeddedBatch]) -> Generator[EmbeddedFrame, None, None]:
+    """The frames of successive batches, each with the embeddings of its own people."""
+    left: list[EmbeddedBatch] = []
+    for batch in batches:
+        together = [*left, batch]
+        images = np.concatenate([each.crops.images for each in together])
+        features = np.concatenate([each.features for each in together])
+        start = 0
+        for people in batch.crops.complete:
+            own = slice(start, start + len(people.found))
+            start = own.stop
+            yield EmbeddedFrame(
+                index=people.index,
+                seconds=people.seconds,
+                pixels=people.pixels,
+                found=people.found,
+                outside=people.outside,
+                images=images[own],
+                features=features[own],
+            )
+        # The people of a frame that goes on in the next batch.
+        left = [EmbeddedBatch(CropBatch(images[start:], []), features[start:])]

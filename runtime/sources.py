@@ -1,0 +1,278 @@
+"""Where frames come from: a video file, a folder of frames, a stream, a camera or standard input."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+
+from .errors import InputError, LgeuError
+from .images import list_images, read_image
+from .video import Frame, NumberedFrames, header_of, open_file, read_header
+
+STANDARD_INPUT = "-"
+
+# FFmpeg gives up on a server that is silent for so long.
+_PATIENCE_MS = 10_000
+# A stream that is there has a readable frame among so many; one that is gone fails at once, every time.
+_MOST_UNREADABLE_LIVE = 10
+_FOLDER_RATE = 25.0
+
+logger = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Something that gives frames, once.
+
+    Attributes:
+        name: what it is called in messages.
+        live: whether what is missed is gone, because it cannot be read again.
+        rate: frames per second that it says it has.
+        total: how many frames it says it has; None where it does not.
+        count: how many were passed so far, damaged ones and left out ones included.
+        damaged: numbers of those that could not be decoded.
+        failure: why a live source ended though nobody stopped it; None where it did not.
+    """
+
+    name: str
+    live: bool
+    rate: float
+    total: int | None
+    count: int
+    damaged: list[int]
+    failure: LgeuError | None
+
+    def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
+        """Yield frames in order.
+
+        Args:
+            stopping: set by another thread to end a wait; the source then ends.
+            every: give only frames whose number is a multiple of this.
+
+        Raises:
+            InputError: it cannot be read to its end.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How long to wait before each attempt to open a stream again: each time twice as long, up to a limit.
+
+    Attributes:
+        first: seconds before the first attempt.
+        longest: seconds that no wait exceeds.
+        patience: seconds of waiting after which no other attempt is made.
+    """
+
+    first: float = 1.0
+    longest: float = 30.0
+    patience: float = 300.0
+
+    def waits(self) -> Iterator[float]:
+        """Yield the seconds before each attempt."""
+        wait, waited = self.first, 0.0
+        while waited < self.patience:
+            yield wait
+            waited += wait
+            wait = min(wait * 2, self.longest)
+
+
+def open_source(source: Path | str) -> Source:
+    """Find out what `source` is and open it.
+
+    Args:
+        source: a video file, a folder of frames as images (in the order of their names), a stream's URL (RTSP, HTTP
+            or what else FFmpeg reads), a camera's number, or `-` for what standard input gives (e.g. MJPEG).
+
+    Raises:
+        InputError: it does not exist or cannot be opened.
+    """
+    if not is_stream(source):
+        path = Path(source)
+        return FrameFolder(path) if path.is_dir() else VideoFile(path)
+    text = str(source)
+    if text == STANDARD_INPUT:
+        return Stream("standard input", lambda: cv2.VideoCapture("pipe:0", cv2.CAP_FFMPEG), backoff=None)
+    if text.isdigit():
+        return Stream(f"camera {text}", lambda: cv2.VideoCapture(int(text)))
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
+    return Stream(_without_password(text), lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts))
+
+
+def is_stream(source: Path | str) -> bool:
+    """Whether this is a URL, a camera's number or standard input rather than a path; a `Path` never is."""
+    return isinstance(source, str) and (source == STANDARD_INPUT or source.isdigit() or "://" in source)
+
+
+class VideoFile:
+    """A `Source` that is a video file."""
+
+    live = False
+    failure: LgeuError | None = None
+
+    def __init__(self, path: Path) -> None:
+        """Look into the file.
+
+        Raises:
+            InputError: it is missing or is not a video that OpenCV can read.
+        """
+        header = read_header(path)
+        self._path = path
+        self.name = str(path)
+        self.rate, self.total = header.rate, header.frames
+        self.count = 0
+        self.damaged: list[int] = []
+
+    def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
+        """See `Source`; a file that ends before the number of frames in its header is refused at its end."""
+        capture = open_file(self._path)
+        try:
+            numbered = NumberedFrames(capture, self.name, every=every)
+            self.damaged = numbered.damaged
+            for index, pixels in numbered:
+                self.count = numbered.count
+                yield Frame(index, index / self.rate, pixels)
+            self.count = numbered.count
+            numbered.check_complete(self.total)
+        finally:
+            capture.release()
+
+
+class FrameFolder:
+    """A `Source` whose frames are the images in a folder, in the order of their names, 25 a second."""
+
+    live = False
+    failure: LgeuError | None = None
+    rate = _FOLDER_RATE
+
+    def __init__(self, path: Path) -> None:
+        """Look into the folder.
+
+        Raises:
+            InputError: it holds no image.
+        """
+        self._images = list_images(path)
+        self.name = str(path)
+        self.total: int | None = len(self._images)
+        self.count = 0
+        self.damaged: list[int] = []
+
+    def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
+        """See `Source`; an image that cannot be decoded is left out, with a warning, and keeps its number."""
+        decoded = 0
+        for index, path in enumerate(self._images):
+            self.count = index + 1
+            if index % every:
+                continue
+            try:
+                pixels = read_image(path)
+            except InputError as error:
+                logger.warning("warning: frame %d is left out: %s", index, error)
+                self.damaged.append(index)
+                continue
+            decoded += 1
+            yield Frame(index, index / self.rate, pixels)
+        if not decoded:
+            raise InputError(f"{self.name} has no image that can be decoded; expected the frames of a video")
+
+
+class Stream:
+    """A `Source` that is read as it comes: a network stream, a camera or standard input.
+
+    A stream that stops is opened again, after waits that grow; its frames are numbered on. One that says how many
+    frames it has (a video file on a web server) is read once, and must have them all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_capture: Callable[[], cv2.VideoCapture],
+        *,
+        backoff: Backoff | None = Backoff(),
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+    ) -> None:
+        """Open the stream.
+
+        Args:
+            name: what to call it in messages.
+            open_capture: opens it, each time it is opened.
+            backoff: how long to wait before it is opened again; None ends with the stream.
+            clock: seconds, for `Frame.seconds`.
+            wait: waits for an event for so many seconds at most and says whether it is set.
+
+        Raises:
+            InputError: it cannot be opened.
+        """
+        self.name = name
+        self._open_capture = open_capture
+        self._clock = clock
+        self._wait = wait
+        self._capture = open_capture()
+        if not self._capture.isOpened():
+            raise InputError(
+                f"{name} cannot be opened by OpenCV {cv2.__version__}; check the address, or that it is running"
+            )
+        header = header_of(self._capture)
+        self.rate, self.total = header.rate, header.frames
+        self.live = self.total is None
+        self._backoff = backoff if self.live else None
+        self.count = 0
+        self.damaged: list[int] = []
+        self.failure: LgeuError | None = None
+
+    def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
+        """See `Source`; a live one that does not come back ends, and `failure` says so."""
+        started: float | None = None
+        waits = self._backoff.waits() if self._backoff else iter(())
+        try:
+            while True:
+                before = self.count
+                numbered = NumberedFrames(
+                    self._capture, self.name, every=every, first=self.count, most_unreadable=_MOST_UNREADABLE_LIVE
+                )
+                for index, pixels in numbered:
+                    self.count = numbered.count
+                    now = self._clock()
+                    started = now if started is None else started
+                    yield Frame(index, now - started if self.live else index / self.rate, pixels)
+                self.count = numbered.count
+                self.damaged += numbered.damaged
+                if self._backoff is None:
+                    numbered.check_complete(self.total)
+                    return
+                if self.count > before:
+                    waits = self._backoff.waits()
+                if not self._opened_again(waits, stopping):
+                    return
+        finally:
+            self._capture.release()
+
+    def _opened_again(self, waits: Iterator[float], stopping: threading.Event) -> bool:
+        """Wait and open the stream, until that works, the waits are used up or `stopping` is set."""
+        self._capture.release()
+        for seconds in waits:
+            logger.warning(
+                "warning: %s stopped after %d frames; opening it again in %g s", self.name, self.count, seconds
+            )
+            if self._wait(stopping, seconds):
+                return False
+            self._capture = self._open_capture()
+            if self._capture.isOpened():
+                return True
+        self.failure = InputError(
+            f"{self.name} stopped after {self.count} frames and did not come back; start it, then this again"
+        )
+        return False
+
+
+def _without_password(url: str) -> str:
+    """The URL without user and password, for messages and logs."""
+    scheme, _, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

@@ -1,0 +1,153 @@
+"""The pipeline gives, in order, what one crop at a time gives."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.boxes import FrameBoxes, cut
+from runtime.embedder import Embedder
+from runtime.embeddings import Embeddings
+from runtime.errors import DeviceError
+from runtime.gallery import Gallery
+from runtime.people import given_boxes
+from runtime.pipeline import Pipeline
+from runtime.sources import VideoFile
+from runtime.stages import run_in_turn
+from runtime.video import read_frames
+
+
+@pytest.fixture
+def given() -> dict[int, FrameBoxes]:
+    """0 to 6 people on each of 30 frames; on the last ones there is nobody."""
+    generator = np.random.default_rng(5)
+    boxes = {}
+    for frame in range(26):
+        count = int(generator.integers(0, 7))
+        corners = generator.uniform(0, 30, (count, 2))
+        sizes = generator.uniform(4, 20, (count, 2))
+        boxes[frame] = FrameBoxes.without_tracks(
+            np.concatenate([corners, sizes], axis=1).astype(np.float32), np.ones(count, np.float32)
+        )
+    return boxes
+
+
+class Counting:
+    """A tracker that gives every person a new number, and notes what it was given."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, int]] = []
+        self._next = 0
+
+    def update(
+        self,
+        frame: int,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+    ) -> NDArray[np.int64]:
+        assert len(boxes) == len(scores) == len(features)
+        self.seen.append((frame, len(boxes)))
+        self._next += len(boxes)
+        return np.arange(self._next - len(boxes), self._next)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 32])
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("keep_pixels", [False, True])
+def test_as_one_crop_at_a_time(
+    make_video: Callable[..., Path],
+    given: dict[int, FrameBoxes],
+    tiny_model: Path,
+    batch_size: int,
+    every: int,
+    keep_pixels: bool,
+) -> None:
+    video = make_video(frames=30)
+    whole = list(read_frames(video))
+    with Embedder.open(tiny_model, batch_size=batch_size) as embedder:
+
+        def pipeline() -> Pipeline:
+            return Pipeline(
+                VideoFile(video),
+                given_boxes(given),
+                3,
+                embedder,
+                every=every,
+                tracker=Counting(),
+                keep_pixels=keep_pixels,
+            )
+
+        with pipeline().start() as runner:
+            frames = list(runner)
+        one = pipeline()
+        in_turn = list(run_in_turn("decode", VideoFile(video).frames(None, every), one.stages(), {}))
+        assert [frame.index for frame in frames] == list(range(0, 30, every))
+        people = 0
+        for frame, alone in zip(frames, in_turn, strict=True):
+            found = given.get(frame.index, FrameBoxes.nobody())
+            np.testing.assert_array_equal(frame.found.boxes, found.clipped(64, 48).boxes)
+            np.testing.assert_array_equal(frame.found.tracks, np.arange(people, people + len(found)))
+            people += len(found)
+            np.testing.assert_array_equal(frame.features, alone.features)
+            np.testing.assert_array_equal(frame.images, alone.images)
+            for box, feature in zip(frame.found.boxes, frame.features, strict=True):
+                single = embedder.embed([cut(whole[frame.index], box)], "BGR")[0]
+                np.testing.assert_allclose(feature, single, atol=1e-6)
+            assert (frame.pixels is not None) == keep_pixels
+            if frame.pixels is not None:
+                np.testing.assert_array_equal(frame.pixels, whole[frame.index])
+    assert people > 10
+
+
+def test_a_tracker_sees_every_frame_and_a_gallery_every_person(
+    make_video: Callable[..., Path], given: dict[int, FrameBoxes], tiny_model: Path
+) -> None:
+    tracker = Counting()
+    with Embedder.open(tiny_model, batch_size=4) as embedder:
+        generator = np.random.default_rng(0)
+        known = Embeddings(
+            features=generator.normal(size=(5, 6)).astype(np.float32),
+            person_ids=np.arange(1, 6),
+            camera_ids=np.ones(5, np.int64),
+            names=np.array(list("abcde")),
+        )
+        gallery = Gallery(known, "made up")
+        pipeline = Pipeline(
+            VideoFile(make_video(frames=30)), given_boxes(given), 1, embedder, tracker=tracker, gallery=gallery
+        )
+        with pipeline.start() as runner:
+            frames = list(runner)
+    assert tracker.seen == [(index, len(given.get(index, ()))) for index in range(30)]
+    for frame in frames:
+        assert frame.matches is not None
+        similarity = frame.features @ (known.features / np.linalg.norm(known.features, axis=1, keepdims=True)).T
+        np.testing.assert_array_equal(frame.matches.person_ids, 1 + similarity.argmax(axis=1))
+
+
+def test_an_error_of_the_device_ends_the_run(
+    make_video: Callable[..., Path],
+    given: dict[int, FrameBoxes],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Embedder.open(tiny_model, batch_size=2) as embedder:
+        run, calls = embedder.backend.run, []
+
+        def lost(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            calls.append(len(images))
+            if len(calls) == 4:
+                raise DeviceError("the device was lost")
+            return run(images)
+
+        monkeypatch.setattr(embedder.backend, "run", lost)
+        frames = []
+        pipeline = Pipeline(VideoFile(make_video(frames=30)), given_boxes(given), 1, embedder)
+        with pipeline.start() as runner:
+            results = iter(runner)
+            with pytest.raises(DeviceError, match="was lost"):
+                frames.extend(results)
+    assert len(calls) == 4
+    assert sum(len(frame.features) for frame in frames) <= 6
