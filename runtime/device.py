@@ -53,8 +53,24 @@ class DeviceMemory(Protocol):
         """Wait for everything queued on the stream."""
         ...
 
+    def create_event(self) -> int:
+        """A new event's handle: a mark on a stream, to take times with."""
+        ...
+
+    def record_event(self, event: int, stream: int) -> None:
+        """Set the mark behind everything queued on the stream."""
+        ...
+
+    def seconds_between(self, start: int, end: int) -> float:
+        """Time from one event to another, both recorded and their stream synchronised."""
+        ...
+
+    def destroy_event(self, event: int) -> None:
+        """Give back what `create_event` returned."""
+        ...
+
     def close(self) -> None:
-        """Let go of the GPU; allocations and streams must have been given back before."""
+        """Let go of the GPU; allocations, streams and events must have been given back before."""
         ...
 
 
@@ -122,6 +138,22 @@ class CudaPythonMemory:
         """See `DeviceMemory`."""
         self._call("cudaStreamSynchronize", stream)
 
+    def create_event(self) -> int:
+        """See `DeviceMemory`."""
+        return int(self._call("cudaEventCreate"))
+
+    def record_event(self, event: int, stream: int) -> None:
+        """See `DeviceMemory`."""
+        self._call("cudaEventRecord", event, stream)
+
+    def seconds_between(self, start: int, end: int) -> float:
+        """See `DeviceMemory`."""
+        return float(self._call("cudaEventElapsedTime", start, end)) / 1000
+
+    def destroy_event(self, event: int) -> None:
+        """See `DeviceMemory`."""
+        self._call("cudaEventDestroy", event)
+
     def close(self) -> None:
         """See `DeviceMemory`; the primary context is the runtime's own, so there is nothing to let go of."""
 
@@ -143,6 +175,7 @@ class PycudaMemory:
         self._driver = driver
         self._allocations: dict[int, Any] = {}
         self._streams: dict[int, Any] = {}
+        self._events: dict[int, Any] = {}
         try:
             driver.init()
             device = driver.Device(0)
@@ -190,6 +223,28 @@ class PycudaMemory:
         """See `DeviceMemory`."""
         with self._current("waiting for the device"):
             self._streams[stream].synchronize()
+
+    def create_event(self) -> int:
+        """See `DeviceMemory`."""
+        with self._current("creating an event"):
+            event = self._driver.Event()
+        self._events[id(event)] = event
+        return id(event)
+
+    def record_event(self, event: int, stream: int) -> None:
+        """See `DeviceMemory`."""
+        with self._current("recording an event"):
+            self._events[event].record(self._streams[stream])
+
+    def seconds_between(self, start: int, end: int) -> float:
+        """See `DeviceMemory`."""
+        with self._current("reading an event"):
+            return float(self._events[start].time_till(self._events[end])) / 1000
+
+    def destroy_event(self, event: int) -> None:
+        """See `DeviceMemory`; pycuda destroys an event with its last reference."""
+        with self._current("destroying an event"):
+            del self._events[event]
 
     def close(self) -> None:
         """See `DeviceMemory`."""

@@ -1,7 +1,9 @@
 """Running an engine with TensorRT 10.3 to 11 or with TensorRT-RTX."""
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -9,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Processor
+from .backend import Processor, StageTimes
 from .device import DeviceMemory, open_device
 from .engine_match import (
     check_architecture,
@@ -78,9 +80,16 @@ class TensorRTBackend:
             InputError: `images` is not such an array, or the backend is closed.
             DeviceError: the GPU failed.
         """
+        return self._open_execution().run(images)
+
+    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
+        """`run`, and where its time went by the GPU's own clock."""
+        return self._open_execution().run_timed(images)
+
+    def _open_execution(self) -> "_Execution":
         if self._execution is None:
             raise InputError("this embedder is closed; open the engine again")
-        return self._execution.run(images)
+        return self._execution
 
     def close(self) -> None:
         """Free the engine and its device memory."""
@@ -126,8 +135,25 @@ class _Execution:
             resources.callback(device.free, self._addresses[name])
         self._bind()
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See `TensorRTBackend.run`."""
+    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
+        """See `TensorRTBackend.run_timed`."""
+        with ExitStack() as resources:
+            events = []
+            for _ in range(4):
+                events.append(self._device.create_event())
+                resources.callback(self._device.destroy_event, events[-1])
+            unset = iter(events)
+            embeddings = self.run(images, lambda: self._device.record_event(next(unset), self._stream))
+            upload, compute, download = (self._device.seconds_between(*pair) for pair in pairwise(events))
+            return embeddings, StageTimes(upload, compute, download)
+
+    def run(self, images: NDArray[np.uint8], mark: Callable[[], None] = lambda: None) -> NDArray[np.float32]:
+        """See `TensorRTBackend.run`.
+
+        Args:
+            images: as there.
+            mark: called four times: before the upload, between the steps, and behind the download.
+        """
         index = self._described.profile_for(len(images))
         image_shape = (self._manifest.height, self._manifest.width, 3)
         pixels = fit_batch(images, self._described.profiles[index], image_shape)
@@ -137,10 +163,14 @@ class _Execution:
         self._activate(index)
         if not self._context.set_input_shape(_INPUT, batch.shape):
             raise DeviceError(f"the engine refused the input shape {batch.shape} ({complaint(self._messages)})")
+        mark()
         self._device.upload(self._addresses[_INPUT], batch, self._stream)
+        mark()
         queued = self._context.execute_async_v3(self._stream)
+        mark()
         if queued:
             self._device.download(output, self._addresses[_OUTPUT], self._stream)
+            mark()
         # Also after a failure: `batch` must outlive its copy.
         self._device.synchronise(self._stream)
         if not queued:

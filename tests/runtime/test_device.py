@@ -34,6 +34,8 @@ def test_a_failing_call_names_itself_and_its_reason() -> None:
         memory.download(np.zeros(4, np.uint8), 0, 0)
     with pytest.raises(DeviceError, match="cudaStreamSynchronize failed"):
         memory.synchronise(0)
+    with pytest.raises(DeviceError, match="cudaEventCreate failed"):
+        memory.create_event()
 
 
 @pytest.fixture
@@ -49,9 +51,15 @@ def test_a_round_trip(device: DeviceMemory) -> None:
     sent = np.random.default_rng(9).integers(0, 256, 1 << 20, np.uint8)
     received = np.empty_like(sent)
     stream, address = device.create_stream(), device.allocate(sent.nbytes)
+    before, after = device.create_event(), device.create_event()
+    device.record_event(before, stream)
     device.upload(address, sent, stream)
     device.download(received, address, stream)
+    device.record_event(after, stream)
     device.synchronise(stream)
+    assert 0 < device.seconds_between(before, after) < 60
+    device.destroy_event(before)
+    device.destroy_event(after)
     device.free(address)
     device.destroy_stream(stream)
     np.testing.assert_array_equal(received, sent)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from runtime.backend import StageTimes, TimedBackend
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, ManifestError
 from runtime.files import sha256
@@ -35,6 +36,8 @@ class HostMemory:
     def __init__(self) -> None:
         self.allocations: dict[int, Any] = {}
         self.streams: set[int] = set()
+        self.events: dict[int, int] = {}
+        self.time = 0
         self.allocated = 0
         self.room = 1 << 20
         self.closed = False
@@ -61,17 +64,34 @@ class HostMemory:
         assert stream in self.streams
         assert array.nbytes <= len(self.allocations[address])
         ctypes.memmove(address, array.ctypes.data, array.nbytes)
+        self.time += 1
 
     def download(self, array: NDArray[Any], address: int, stream: int) -> None:
         assert stream in self.streams
         assert array.nbytes <= len(self.allocations[address])
         ctypes.memmove(array.ctypes.data, address, array.nbytes)
+        self.time += 4
 
     def synchronise(self, stream: int) -> None:
         assert stream in self.streams
 
+    def create_event(self) -> int:
+        self.events[len(self.events)] = -1
+        return len(self.events) - 1
+
+    def record_event(self, event: int, stream: int) -> None:
+        assert stream in self.streams
+        self.events[event] = self.time
+
+    def seconds_between(self, start: int, end: int) -> float:
+        return self.events[end] - self.events[start]
+
+    def destroy_event(self, event: int) -> None:
+        del self.events[event]
+
     def close(self) -> None:
         assert not self.allocations
+        assert not self.events
         assert not self.streams
         self.closed = True
 
@@ -216,6 +236,25 @@ def test_an_engine_that_takes_planes_of_floats(
         features = embedder.embed(crops, "BGR")
     np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-6)
     assert trt.seen == [(5, 3, 16, 8), (5, 3, 16, 8), (2, 3, 16, 8)]
+
+
+def test_where_the_time_goes(engine: Path, memory: HostMemory, trt: HostTensorRT) -> None:
+    backend = TensorRTBackend(engine)
+    assert isinstance(backend, TimedBackend)
+    images = np.random.default_rng(8).integers(0, 256, (3, *SHAPE), np.uint8)
+    for _ in range(2):
+        embeddings, stages = backend.run_timed(images)
+        np.testing.assert_array_equal(embeddings, backend.run(images))
+        # Each upload takes 1 second on this clock, the network none, each download 4.
+        assert stages == StageTimes(1, 0, 4)
+        assert not memory.events
+    trt.runs = False
+    with pytest.raises(DeviceError, match="illegal memory access"):
+        backend.run_timed(images)
+    assert not memory.events
+    backend.close()
+    with pytest.raises(InputError, match="closed"):
+        backend.run_timed(images)
 
 
 def test_closing(engine: Path, memory: HostMemory, trt: HostTensorRT) -> None:

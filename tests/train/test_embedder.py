@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from runtime.errors import DeviceError, InputError
+from runtime.manifest import Precision
 from runtime.preprocess import preprocess
 from train.checkpoint import load_checkpoint, untrained_checkpoint
 from train.embedder import TorchBackend, open_checkpoint
@@ -83,6 +84,55 @@ def test_memory_that_is_not_there_is_a_device_error(checkpoint: Path) -> None:
     with pytest.raises(DeviceError, match=r"torch \(CPU\) failed on a batch of 3: .*; try a smaller batch size"):
         backend.run(np.zeros((3, 64, 32, 3), np.uint8))
     assert precisions() == before
+
+
+def test_half_precision_is_close_and_its_norm_is_not_half(checkpoint: Path) -> None:
+    """On the CPU, which users are refused: the same autocast as on a GPU."""
+    images = np.random.default_rng(3).integers(0, 256, (4, 64, 32, 3), np.uint8)
+    with open_checkpoint(checkpoint, "cpu") as embedder:
+        backend = embedder.backend
+        assert isinstance(backend, TorchBackend)
+        reference = backend.run(images)
+        backend._precision = "fp16"
+        half = backend.run(images)
+    assert half.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(half, axis=1), 1, rtol=0, atol=1e-6)
+    assert (half * reference).sum(axis=1).min() > 0.999
+    assert np.abs(half - reference).max() > 1e-6
+
+
+def test_half_precision_is_refused_on_the_cpu(checkpoint: Path) -> None:
+    with pytest.raises(InputError, match="'fp16' was asked for on the CPU, where it is slower"):
+        open_checkpoint(checkpoint, "cpu", precision="fp16")
+
+
+def test_what_is_compiled_is_the_same_network(checkpoint: Path) -> None:
+    """The compiler itself, which takes minutes, is left out: what it was given runs as it is."""
+    images = np.random.default_rng(4).integers(0, 256, (5, 64, 32, 3), np.uint8)
+    with open_checkpoint(checkpoint, "cpu") as eager, open_checkpoint(checkpoint, "cpu", compiled=True) as compiled:
+        assert compiled.backend.name == "torch (CPU, compiled)"
+        expected = eager.backend.run(images)
+        with torch.compiler.set_stance("force_eager"):
+            np.testing.assert_array_equal(compiled.backend.run(images), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_on_a_gpu(checkpoint: Path, precision: Precision) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (7, 64, 32, 3), np.uint8)
+    with (
+        open_checkpoint(checkpoint, "cpu") as reference,
+        open_checkpoint(checkpoint, "cuda", precision=precision) as gpu,
+    ):
+        backend = gpu.backend
+        assert isinstance(backend, TorchBackend)
+        for count in (7, 3, 7):
+            features, stages = backend.run_timed(images[:count])
+            assert stages is not None
+            assert min(stages.upload, stages.compute, stages.download) > 0
+            cosines = (features * reference.backend.run(images[:count])).sum(axis=1)
+            assert cosines.min() > (0.999999 if precision == "fp32" else 0.999)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
