@@ -1,5 +1,6 @@
 """The StripGate library as a file, before TensorRT sees it: compiled for this machine, of this operator version."""
 
+import _ctypes
 import ctypes
 import platform
 from pathlib import Path
@@ -17,6 +18,8 @@ _ADVICE = "expected libstrip_gate.so as `make plugin` builds it"
 def check_plugin_library(path: Path) -> None:
     """Refuse a file that is not the StripGate plugin for this machine and this version of the operator.
 
+    The file is not left loaded, so that whether it is says whether TensorRT has it.
+
     Args:
         path: a file, by its full path: the dynamic loader would look for a bare name elsewhere.
 
@@ -29,6 +32,13 @@ def check_plugin_library(path: Path) -> None:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be loaded ({error}); {_ADVICE} on this machine") from error
+    try:
+        _check_entry_points(path, library)
+    finally:
+        _ctypes.dlclose(library._handle)
+
+
+def _check_entry_points(path: Path, library: ctypes.CDLL) -> None:
     lacking = [name for name in _ENTRY_POINTS if not hasattr(library, name)]
     if lacking:
         raise InputError(

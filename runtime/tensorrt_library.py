@@ -97,10 +97,9 @@ def load_plugin(library: TensorRTLibrary, path: Path) -> None:
     """
     path = require_file(path, "plugin library").resolve()
     before = _creators(library.trt)
-    was_mapped = _is_mapped(path)  # the check maps it
     check_plugin_library(path)
     if _STRIP_GATE in before:
-        if not was_mapped:
+        if not _is_mapped(path):
             raise InputError(f"another StripGate library than {path} is loaded in this process; use one of them only")
         return
     registry = library.trt.get_plugin_registry()
