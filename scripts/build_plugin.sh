@@ -36,6 +36,13 @@ mkdir -p "$build"
 exec 9>"$build/.lock"
 flock 9  # two builds in one folder would trip over each other
 
+# CMake refuses a build folder that was made elsewhere and copied here; what was fetched into it stays.
+cache=$build/CMakeCache.txt
+if [[ -f $cache ]] && ! grep -qxF "CMAKE_CACHEFILE_DIR:INTERNAL=$build" "$cache"; then
+    echo "build_plugin: $build was made in another place; building anew" >&2
+    rm -rf "$cache" "$build/CMakeFiles"
+fi
+
 cmake -S "$root/engines/plugin" -B "$build" "${options[@]}"
 cmake --build "$build" --parallel "${JOBS:-2}"
 echo "$build/libstrip_gate.so"

@@ -26,8 +26,12 @@ trap 'rm -rf "$scratch"' EXIT
 
 echo "fetching TensorRT's public headers from the Python package $package" >&2
 echo "$package --hash=sha256:$sha256" >"$scratch/requirements.txt"
-"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-    --dest "$scratch" --requirement "$scratch/requirements.txt" >&2
+if ! "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+    --dest "$scratch" --requirement "$scratch/requirements.txt" >&2; then
+    echo "fetch_tensorrt_headers: error: they could not be fetched (see above); without a network, copy $folder from a" \
+        "machine that has one, or set TensorRT_ROOT" >&2
+    exit 2
+fi
 wheel=$(echo "$scratch"/*.whl)
 # pip has checked the hash; a pip that was told not to must not get past this.
 echo "$sha256  $wheel" | sha256sum --check --quiet >&2

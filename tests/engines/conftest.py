@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from plugin_harness import headers_of
 
 from engines.graph import read_manifest, save_model, set_functions, write_manifest
 from engines.precision import to_fp16
@@ -73,6 +74,25 @@ def plugin_library(repository: Path) -> Path:
     build = subprocess.run([str(script)], capture_output=True, text=True)
     assert build.returncode == 0, build.stderr[-2000:]
     return Path(build.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def tensorrt_headers(plugin_library: Path) -> Path:
+    """The folder of NvInferRuntime.h that the library was built with."""
+    headers = headers_of(plugin_library)
+    if headers is None:
+        pytest.skip("TensorRT's headers are not where the plugin was built with them")
+    return headers
+
+
+@pytest.fixture(scope="session")
+def cuda_headers() -> Path:
+    """The folder of cuda_runtime_api.h."""
+    nvcc = Path(shutil.which("nvcc") or "").resolve()
+    for folder in (nvcc.parents[1] / "include", Path("/usr/local/cuda/include")):
+        if (folder / "cuda_runtime_api.h").is_file():
+            return folder
+    pytest.skip("CUDA's headers are not beside nvcc")
 
 
 def tiny_model(

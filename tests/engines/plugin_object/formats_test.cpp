@@ -1,4 +1,5 @@
 // Types and formats: which are supported, and how the others are refused.
+#include "check.h"
 #include "descriptions.h"
 #include "plugin.h"
 #include "tests.h"

@@ -1,4 +1,5 @@
 // The creator, its fields, and copies of a plugin.
+#include "check.h"
 #include "plugin.h"
 #include "tests.h"
 

@@ -1,4 +1,5 @@
 // Shapes: of the network, of a profile and of a batch; the workspace for them.
+#include "check.h"
 #include "descriptions.h"
 #include "plugin.h"
 #include "tests.h"

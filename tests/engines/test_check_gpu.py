@@ -1,0 +1,37 @@
+"""What scripts/check_gpu.sh says before it needs a GPU."""
+
+import os
+import subprocess
+from pathlib import Path
+
+
+def check_gpu(repository: Path, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = repository / "scripts" / "check_gpu.sh"
+    environment = os.environ | {"PATH": path}
+    return subprocess.run(["bash", str(script), *arguments], capture_output=True, text=True, env=environment)
+
+
+def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(repository: Path, tmp_path: Path) -> None:
+    failing = tmp_path / "nvidia-smi"
+    failing.write_text("#!/bin/sh\nexit 9\n")
+    failing.chmod(0o755)
+
+    run = check_gpu(repository, f"{tmp_path}:{os.environ['PATH']}", "--out", str(tmp_path / "out"))
+
+    assert run.returncode == 2
+    assert run.stderr == "check_gpu: error: there is no usable NVIDIA GPU here (nvidia-smi finds none)\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_steps_are_named(repository: Path) -> None:
+    run = check_gpu(repository, os.environ["PATH"], "memchek")
+
+    assert run.returncode == 2
+    assert "no step 'memchek'; there are: build tests memcheck" in run.stderr
+
+
+def test_help_is_what_the_script_begins_with(repository: Path) -> None:
+    run = check_gpu(repository, os.environ["PATH"], "--help")
+
+    assert run.returncode == 0
+    assert run.stdout.startswith("Checks the StripGate plugin on this machine's GPU")
