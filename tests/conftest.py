@@ -68,9 +68,15 @@ def build_for_this_gpu(has_gpu: bool) -> Callable[..., Path]:
     from engines.builder import build_engine
     from engines.options import BuildOptions
 
-    def build(onnx_path: Path, flavour: Flavour, profile: BatchProfile, plugin: Path | None = None) -> Path:
+    def build(
+        onnx_path: Path,
+        flavour: Flavour,
+        *profiles: BatchProfile,
+        plugin: Path | None = None,
+        embed_plugin: bool = False,
+    ) -> Path:
         try:
-            options = BuildOptions((profile,), allow_min_batch=True)
+            options = BuildOptions(profiles, embed_plugin=embed_plugin, allow_min_batch=True)
             return build_engine(onnx_path, flavour=flavour, plugin=plugin, options=options)
         except MissingDependencyError as error:
             pytest.skip(str(error))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -17,6 +18,7 @@ from engines.graph import load_model, read_manifest, save_model, set_functions, 
 from engines.layers import Layer, Tensor, check_plugin_layers, check_precision, layers_path, read_layers
 from engines.options import BuildOptions
 from engines.plan_bytes import embedded_libraries, missing_plugin_traces
+from engines.precision import to_fp16
 from engines.strip_gate import is_strip_gate
 from runtime.errors import CheckFailedError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.files import sha256
@@ -287,6 +289,21 @@ def test_a_manifest_that_promises_another_network(
         refuses(InputError, message, out, path, plugin_library, "SM86")
 
 
+def test_a_matrix_product_in_float_among_halves(
+    make_model: MakeModel, plugin_library: Path, out: Path, tmp_path: Path
+) -> None:
+    """As a tool that keeps "sensitive" layers in float32 would leave a ConvNeXt's pointwise layers."""
+    model = to_fp16(_with_product(make_model()))
+    save_model(model, tmp_path / "half.onnx")
+    engine = build(tmp_path / "half.onnx", tmp_path / "half.engine", plugin_library)
+    dump = json.loads(layers_path(engine).read_text())["layers"]
+    assert [layer["outputs"][0]["type"] for layer in dump if layer["type"] == "MATRIX_MULTIPLY"] == ["HALF"]
+
+    save_model(_product_in_float(model), tmp_path / "float.onnx")
+    message = r"1 of its 4 convolutions and matrix products .* the first 'product' \(MATRIX_MULTIPLY\) in FLOAT"
+    refuses(InputError, message, out, tmp_path / "float.onnx", plugin_library, "SM86")
+
+
 def test_an_operator_that_tensorrt_lacks(
     make_model: MakeModel, plugin_library: Path, out: Path, tmp_path: Path
 ) -> None:
@@ -382,6 +399,44 @@ def _parse_in_new_process(*paths: Path) -> str:
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     return run.stdout.strip().splitlines()[-1]
+
+
+def _with_product(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The tiny network with a pointwise layer, written as a matrix product, before the gate."""
+    graph = model.graph
+    gate = next(index for index, node in enumerate(graph.node) if is_strip_gate(node))
+    graph.node[gate].input[0] = "mixed"
+    layers = [
+        onnx.helper.make_node("Transpose", ["x"], ["rows"], name="to_rows", perm=[0, 2, 3, 1]),
+        onnx.helper.make_node("MatMul", ["rows", "product.weight"], ["mixed_rows"], name="product"),
+        onnx.helper.make_node("Transpose", ["mixed_rows"], ["mixed"], name="from_rows", perm=[0, 3, 1, 2]),
+    ]
+    for offset, node in enumerate(layers):
+        graph.node.insert(gate + offset, node)
+    weight = np.eye(16, dtype=np.float32)
+    graph.initializer.append(onnx.numpy_helper.from_array(weight, "product.weight"))
+    return model
+
+
+def _product_in_float(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same cast model, but for the product, which stands between casts."""
+    graph = model.graph
+    place = next(index for index, node in enumerate(graph.node) if node.op_type == "MatMul")
+    product = graph.node[place]
+    names = [*product.input, *product.output]
+    before = [
+        onnx.helper.make_node("Cast", [name], [f"{name}.float"], name=f"cast {name}", to=onnx.TensorProto.FLOAT)
+        for name in names[:2]
+    ]
+    after = onnx.helper.make_node(
+        "Cast", [f"{names[2]}.float"], [names[2]], name="cast back", to=onnx.TensorProto.FLOAT16
+    )
+    product.input[:] = [f"{name}.float" for name in names[:2]]
+    product.output[:] = [f"{names[2]}.float"]
+    graph.node.insert(place + 1, after)
+    for node in before:
+        graph.node.insert(place, node)
+    return model
 
 
 def _with_manifest(model: onnx.ModelProto, changes: dict[str, object]) -> onnx.ModelProto:

@@ -381,7 +381,7 @@ def test_an_engine_on_its_gpu(
 ) -> None:
     save_model(make_model(), tmp_path / "model.onnx")
     report = inspect_engine(
-        build_for_this_gpu(tmp_path / "model.onnx", flavour, PROFILE, plugin_library), plugin_library
+        build_for_this_gpu(tmp_path / "model.onnx", flavour, PROFILE, plugin=plugin_library), plugin_library
     )
 
     assert report.inputs is not None
