@@ -17,7 +17,6 @@ from engines.graph import read_manifest, save_model, set_functions, write_manife
 from engines.precision import to_fp16
 from engines.strip_gate import DOMAIN, IR_VERSION, OPERATOR_VERSION, OPSET, strip_gate_node
 from runtime.manifest import Gate, Manifest
-from runtime.preprocess import network_input
 
 MakeModel = Callable[..., onnx.ModelProto]
 CHANNELS = 16
@@ -38,6 +37,8 @@ def images() -> NDArray[np.uint8]:
 @pytest.fixture(scope="session")
 def run_onnx() -> Callable[[onnx.ModelProto, NDArray[np.uint8]], NDArray[np.float32]]:
     """Runs a model with ONNX Runtime on the CPU, on images N x H x W x 3 uint8 whatever its input format."""
+    # Not above: a machine on which scripts/check_gpu.sh runs need not have OpenCV.
+    from runtime.preprocess import network_input
 
     def run(model: onnx.ModelProto, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -35,3 +36,22 @@ def test_help_is_what_the_script_begins_with(repository: Path) -> None:
 
     assert run.returncode == 0
     assert run.stdout.startswith("Checks the StripGate plugin on this machine's GPU")
+
+
+def test_its_tests_need_no_more_packages_than_it_names(repository: Path) -> None:
+    """Those that pytest would import here, and a bare machine lacks, are kept from it."""
+    others = ("cv2", "tqdm", "hypothesis", "torch", "cuda", "scipy", "numba", "typer", "tensorrt_rtx_bindings")
+    arguments = ["-q", "-m", "gpu", "--collect-only", "-p", "no:cacheprovider", "tests/engines/test_plugin_runs.py"]
+    code = f"""
+import sys
+import pytest
+sys.modules.update(dict.fromkeys({others!r}))
+sys.exit(pytest.main({arguments!r}))
+"""
+    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    command = [sys.executable, "-c", code]
+
+    run = subprocess.run(command, capture_output=True, text=True, cwd=repository, env=environment)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "test_a_cuda_graph" in run.stdout
