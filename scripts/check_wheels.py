@@ -17,6 +17,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 NOT_FOR_A_DEVICE = {"train", "export", "all", "dev", "tensorrt", "tensorrt-rtx"}
 CUDA_PYTHON = "cuda-python>=12.6,<13"
+CONSTRAINTS = ROOT / "scripts" / "jetpack6-constraints.txt"
 PLATFORMS = ["manylinux2014_aarch64", *(f"manylinux_2_{minor}_aarch64" for minor in range(17, 36))]
 
 
@@ -35,6 +36,7 @@ def resolve(requirements: list[str]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--dry-run"]
+        command += ["--constraint", str(CONSTRAINTS)]
         command += ["--ignore-installed", "--report", str(report), "--target", str(Path(folder) / "nothing")]
         command += ["--only-binary", ":all:", "--python-version", "3.10", "--implementation", "cp"]
         command += [f"--platform={platform}" for platform in PLATFORMS]

@@ -2,7 +2,8 @@
 # Installs what builds and runs engines, without torch: in Dockerfile, in Dockerfile.jetson, and on a machine as it is.
 # TensorRT itself comes with the machine or the image, and the virtual environment sees the system's Python packages.
 #
-#   scripts/install.sh [--venv FOLDER] [--python PYTHON] [--architectures LIST] [--cuda MAJOR] STEP...
+#   scripts/install.sh [--venv FOLDER] [--python PYTHON] [--architectures LIST] [--cuda MAJOR]
+#                      [--constraints FILE] STEP...
 #
 # Steps:
 #   plugin    compile the StripGate plugin (CMake, nvcc, g++)
@@ -15,10 +16,11 @@
 #   --python         the Python that makes it; default: python3
 #   --architectures  GPUs to compile for, e.g. 87 or "89;90"; default: all that the compiler knows
 #   --cuda           CUDA's major version, 12 or 13; default: that of nvcc
+#   --constraints    versions for pip to keep to; on a Jetson: scripts/jetpack6-constraints.txt
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-venv=$root/.venv python=python3 architectures='' cuda=''
+venv=$root/.venv python=python3 architectures='' cuda='' constraints=''
 steps=()
 
 fail() {
@@ -30,6 +32,10 @@ cuda_major() { # of nvcc, which is often not on PATH, JetPack's among them
     local nvcc
     nvcc=$(PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin command -v nvcc) || return 0
     "$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p'
+}
+
+pip_install() {
+    "$venv/bin/python" -m pip install --disable-pip-version-check ${constraints:+--constraint "$constraints"} "$@"
 }
 
 plugin() {
@@ -47,7 +53,7 @@ packages() {
     esac
     "$python" -m venv --system-site-packages "$venv" ||
         fail "$python cannot make a virtual environment; on Ubuntu and Debian: apt-get install python3-venv"
-    "$venv/bin/python" -m pip install --disable-pip-version-check --editable "${root}[deploy]" "$cuda_python"
+    pip_install --editable "${root}[deploy]" "$cuda_python"
 }
 
 check() {
@@ -74,13 +80,13 @@ PYTHON
 }
 
 test_() {
-    "$venv/bin/python" -m pip install --disable-pip-version-check --editable "${root}[test]"
+    pip_install --editable "${root}[test]"
     (cd "$root" && "$venv/bin/python" -m pytest -m 'not gpu' tests/runtime tests/engines tests/eval)
 }
 
 while (($#)); do
     case $1 in
-    --venv | --python | --architectures | --cuda)
+    --venv | --python | --architectures | --cuda | --constraints)
         (($# > 1)) || fail "$1 needs a value"
         declare "${1#--}=$2"
         shift 2

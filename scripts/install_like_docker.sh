@@ -22,10 +22,11 @@ mapfile -t shown < <(sed -n 's/^!//p' .dockerignore)
 git ls-files -z --cached --others --exclude-standard -- "${shown[@]}" | tar --create --null --files-from - | tar --extract --directory "$context"
 
 venv=$context/venv
-"$context/scripts/install.sh" --python "$python" --venv "$venv" --architectures 87 plugin packages check
+options=(--venv "$venv" --constraints "$context/scripts/jetpack6-constraints.txt")
+"$context/scripts/install.sh" "${options[@]}" --python "$python" --cuda 12 --architectures 87 plugin packages check
 if "$venv/bin/python" -c 'import torch' 2>/dev/null; then
     echo "install_like_docker: error: torch can be imported, so that nothing is shown of a machine without it" >&2
     exit 1
 fi
 "$venv/bin/python" "$context/scripts/check_wheels.py"
-"$context/scripts/install.sh" --venv "$venv" test
+"$context/scripts/install.sh" "${options[@]}" test
