@@ -24,13 +24,16 @@ from .strip_gate import is_strip_gate
 
 FP16_MAX = float(np.finfo(np.float16).max)
 
+# The sum of squares inside may be beyond fp16 where neither what they read nor what they give is (ConvNeXt V2's GRN).
+_SUMS_OF_SQUARES = {"ReduceL2", "ReduceSumSquare"}
+
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Cast a model to fp16, so that a strongly typed engine or ONNX Runtime runs its layers in half.
 
     Batch norm is folded in float32 first. The normalisation of the pixels and the L2 norm stay in float32, with one
     Cast behind the former and one before the latter; StripGate takes and gives half. A plain mean (gate "none") is
-    taken in float32, as StripGate's is.
+    taken in float32, as StripGate's is, and so are sums of squares.
 
     Args:
         model: a float32 model with a manifest, functions kept or stripped; it is not changed. One that is fp16 already
@@ -88,6 +91,7 @@ class _Cast:
     def run(self) -> None:
         """Cast the graph in place."""
         single = float32_nodes(self.graph)
+        single |= {index for index, node in enumerate(self.graph.node) if node.op_type in _SUMS_OF_SQUARES}
         for index, original in enumerate(self.graph.node):
             node = onnx.NodeProto.FromString(original.SerializeToString())
             half = index not in single

@@ -160,6 +160,23 @@ def test_inputs_that_are_float32_by_definition(make_model: MakeModel, run_onnx: 
     assert (run_onnx(half, images) * run_onnx(make_model(), images)).sum(1).min() > 0.9999
 
 
+@pytest.mark.parametrize("operator", ["ReduceL2", "ReduceSumSquare"])
+def test_sums_of_squares_are_float32(make_model: MakeModel, run_onnx: Run, images: Images, operator: str) -> None:
+    """A map of 8 x 4 values of 100 has a norm of 566, and a sum of squares that is infinite in half."""
+    model = make_model()
+    model.graph.initializer.append(numpy_helper.from_array(np.int64([2, 3]), "map"))
+    insert_before_x(
+        model,
+        helper.make_node(operator, ["c3", "map"], ["map_length"], name="norm", keepdims=1),
+        helper.make_node("Div", ["c3", "map_length"], ["c3_new"]),
+    )
+    kinds = types(half := to_fp16(model))
+    (norm,) = (node for node in half.graph.node if node.name == "norm")
+    assert [kinds[name] for name in (norm.input[0], norm.output[0])] == [TensorProto.FLOAT] * 2
+    assert kinds["c3_new"] == TensorProto.FLOAT16
+    assert (run_onnx(half, images) * run_onnx(model, images)).sum(1).min() > 0.9999
+
+
 @pytest.mark.parametrize("value", [65_520.0, -1e9, np.inf, np.nan])
 def test_a_weight_beyond_fp16_is_named(make_model: MakeModel, value: float) -> None:
     model = make_model()

@@ -1,7 +1,6 @@
 """From a checkpoint to files that agree with torch, and everything that is in them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,36 +13,17 @@ from onnx import TensorProto, checker
 from engines.graph import load_model, read_manifest, set_functions
 from engines.rewrite import rewrite
 from export.convert import convert
-from export.onnx_export import ExportReport, export_checkpoint
+from export.onnx_export import export_checkpoint
 from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError
 from runtime.files import sha256
 from runtime.preprocess import preprocess_batch
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
+from .conftest import Exported
+
 Crops = list[NDArray[np.uint8]]
 MakeCheckpoint = Callable[..., Path]
-NETWORKS = [("resnet10t", "strip", 2), ("mobilenetv3_small_050", "none", 1), ("convnext_atto", "se", 1)]
-
-
-@dataclass(frozen=True)
-class Exported:
-    checkpoint: Path
-    out: Path
-    report: ExportReport
-
-
-@pytest.fixture(scope="module", params=NETWORKS, ids=lambda network: f"{network[0]}-{network[1]}")
-def exported(
-    request: pytest.FixtureRequest,
-    make_checkpoint: MakeCheckpoint,
-    crops: Crops,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Exported:
-    backbone, gate, strips = request.param
-    checkpoint = make_checkpoint(backbone, gate=gate, strips=strips)
-    out = tmp_path_factory.mktemp("exported") / "new"
-    return Exported(checkpoint, out, export_checkpoint(checkpoint, out, crops))
 
 
 def test_without_fp16_no_other_models_file_is_left(
