@@ -1,5 +1,6 @@
 """From a checkpoint to files that agree with torch, and everything that is in them."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from export.onnx_export import export_checkpoint
 from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError
 from runtime.files import sha256
+from runtime.manifest import Manifest
 from runtime.preprocess import preprocess_batch
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
@@ -205,6 +207,14 @@ def test_a_weight_beyond_fp16_is_named(make_checkpoint: MakeCheckpoint, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def with_strips(checkpoint: Path, strips: int, folder: Path) -> Path:
+    """A checkpoint whose manifest says another number of strips."""
+    content = torch.load(checkpoint, weights_only=True)
+    manifest = Manifest.from_json(content["manifest"], str(checkpoint))
+    torch.save(content | {"manifest": dataclasses.replace(manifest, strips=strips).to_json()}, folder / "strips.pt")
+    return folder / "strips.pt"
+
+
 def test_refusals_come_before_the_work(make_checkpoint: MakeCheckpoint, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file; expected a folder"):
@@ -215,4 +225,10 @@ def test_refusals_come_before_the_work(make_checkpoint: MakeCheckpoint, tmp_path
         export_checkpoint(make_checkpoint(), tmp_path / "out", [np.zeros((4, 4), np.uint8)])
     with pytest.raises(InputError, match="does not exist"):
         export_checkpoint(tmp_path / "none.pt", tmp_path / "out")
+    with pytest.raises(InputError, match=r"this model has none \(gate 'none'\)"):
+        export_checkpoint(make_checkpoint(gate="none"), tmp_path / "out", layout="nhwc")
+    with pytest.raises(InputError, match="'float-nhwc'; expected one of uint8-nhwc, float-nchw"):
+        export_checkpoint(make_checkpoint(), tmp_path / "out", input_format="float-nhwc")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"input height 64\) and does not divide into 3 equal strips; set height to"):
+        export_checkpoint(with_strips(make_checkpoint(), 3, tmp_path), tmp_path / "out")
     assert not (tmp_path / "out").exists()

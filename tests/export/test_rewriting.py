@@ -14,15 +14,27 @@ import pytest
 from numpy.typing import NDArray
 from onnx import checker, helper, numpy_helper
 
+from engines.builder import build_engine
 from engines.gate_layout import set_gate_layout
-from engines.graph import DESCRIPTOR, load_model, read_manifest, replace_nodes, set_functions, write_manifest
+from engines.graph import (
+    DESCRIPTOR,
+    load_model,
+    read_manifest,
+    replace_nodes,
+    save_model,
+    set_functions,
+    write_manifest,
+)
 from engines.input_format import set_input_format
+from engines.layers import layers_path, load_layers
+from engines.options import BuildOptions
 from engines.precision import to_fp16
-from engines.strip_gate import DOMAIN, OPERATOR_VERSION, strip_gate_node
-from runtime.manifest import GateLayout, InputFormat
+from engines.strip_gate import DOMAIN, OPERATOR_VERSION, is_strip_gate, strip_gate_node
+from runtime.manifest import BatchProfile, GateLayout, InputFormat
 from runtime.preprocess import network_input
+from runtime.tensorrt_library import default_plugin
 
-from .conftest import Exported
+from .conftest import NETWORKS, Exported
 
 HEIGHT, WIDTH, REDUCTION = 256, 64, 8
 # Every pair of values occurs.
@@ -138,3 +150,25 @@ def test_every_rewriting_gives_the_network_back(
         # On a CPU the optimiser leaves out roundings to half, and not the same ones in both files.
         given, kept_gives = (run(written, images, optimised=False) for written in (inlined, each))
         np.testing.assert_array_equal(given, kept_gives)
+
+
+@pytest.mark.parametrize("exported", [network for network in NETWORKS if "convnext" in network[0]], indirect=True)
+def test_tensorrt_rtx_takes_a_convnext_without_its_last_transpose(exported: Exported, tmp_path: Path) -> None:
+    """Which computes channels-last before it: StripGate then reads the last layer norm itself."""
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    if not default_plugin().is_file():
+        pytest.skip("the StripGate plugin is not built: make plugin")
+    model, _, _ = Backbone(exported.report.fp32).with_gate(4, seed=0)
+    half = to_fp16(set_gate_layout(model, "nhwc"))
+    gate = next(node for node in half.graph.node if is_strip_gate(node))
+    (before,) = (node for node in half.graph.node if gate.input[0] in node.output)
+    assert before.op_type == "LayerNormalization"
+    save_model(half, tmp_path / "model.onnx")
+
+    options = BuildOptions((BatchProfile(1, 2, 4),), targets=("SM86",))
+    engine = build_engine(tmp_path / "model.onnx", flavour="tensorrt-rtx", plugin=None, options=options)
+
+    _, layers = load_layers(layers_path(engine))
+    kinds = {layer.type: layer.outputs[0].type for layer in layers if layer.type in ("NORMALIZATION", "PLUGIN_V3")}
+    assert kinds == {"NORMALIZATION": "HALF", "PLUGIN_V3": "HALF"}
+    assert b'custom_layer={ name="strip_gate"' in engine.read_bytes()
