@@ -13,6 +13,7 @@ from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError, InputError, MissingDependencyError
 from runtime.manifest import read_engine_manifest
 
+from .bench import bench
 from .build import build
 from .evaluate import evaluate
 from .export import export, rewrite
@@ -87,6 +88,7 @@ def infer(context: typer.Context) -> None:
 
 
 app.command()(evaluate)
+app.command()(bench)
 
 
 @app.command()

@@ -1,0 +1,82 @@
+"""`lgeu bench`: what is measured here, what is left out and why, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lgeu.cli import main
+
+QUICK = ("--seconds", "0.05", "--rounds", "2")
+
+
+def test_each_backend_at_each_size(onnx_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    out = tmp_path / "bench.json"
+    model = onnx_folder / "model.onnx"
+    arguments = ["bench", str(model), "--device", "cpu", "--batch", "1", "--batch", "3", *QUICK, "--json", str(out)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert [(each["backend"], each["batch"]) for each in written["measurements"]] == [
+        ("onnxruntime (CPU)", 1),
+        ("onnxruntime (CPU)", 3),
+        ("openvino (CPU)", 1),
+        ("openvino (CPU)", 3),
+    ]
+    for each in written["measurements"]:
+        assert 0 < each["preprocessing"] < each["p50"] <= each["p99"]
+        assert each["upload"] is None
+        assert f"{each['images_per_second']:.1f}" in printed
+    assert (written["not_run"], written["model"], written["crop"]) == ([], "model.onnx", [128, 64])
+    assert written["threads"] >= 1
+    assert written["versions"]["onnxruntime"] in printed
+
+
+def test_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(checkpoint), "--device", "cpu", "--batch", "2", *QUICK]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()[1:]
+    assert header.split()[:3] == ["backend", "batch", "runs"]
+    assert rows[0].startswith("torch (CPU)      2")
+
+
+def test_a_backend_that_is_not_here_is_named(
+    onnx_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Found before the real one, and as broken as one that was left half-installed.
+    (tmp_path / "openvino.py").write_text("raise ImportError('libopenvino.so: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "openvino", raising=False)
+    model = str(onnx_folder / "model.onnx")
+    assert main(["bench", model, "--device", "cpu", "--batch", "1", *QUICK]) == 0
+    assert "not run: openvino: running model.onnx with OpenVINO needs the Python package" in capsys.readouterr().out
+    assert main(["bench", model, "--backend", "openvino", *QUICK]) == 2
+    assert "install it with: pip install openvino" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("MODEL", "--precision", "fp16"), "--precision and --compile are for checkpoints"),
+        (("CHECKPOINT", "--backend", "onnxruntime"), "PyTorch alone runs; leave --backend out"),
+        (("CHECKPOINT", "--precision", "fp16", "--device", "cpu"), "where it is slower"),
+        (("MODEL", "--backend", "tensorrt"), "tensorrt runs engines"),
+        (("MODEL", "--batch", "0"), "Invalid value for '--batch'"),
+        (("MODEL", "--backend", "tflite"), "backend is 'tflite'; expected one of auto, tensorrt, onnxruntime"),
+        (("model.txt",), "expected a file ending in .pt, .onnx, .engine"),
+        (("none.onnx",), "does not exist"),
+    ],
+)
+def test_refused(
+    onnx_folder: Path,
+    checkpoint: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    paths = {"MODEL": str(onnx_folder / "model.onnx"), "CHECKPOINT": str(checkpoint)}
+    out = tmp_path / "bench.json"
+    assert main(["bench", *(paths.get(each, each) for each in arguments), "--json", str(out)]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
