@@ -20,7 +20,7 @@ from .graph import load_model, read_manifest
 from .interrupt import deferred_interrupt
 from .layers import Layer, layers_path, write_layers
 from .network import check_network, parse_network
-from .options import BuildOptions, check_asked_precision, check_flavour, check_same_level
+from .options import BuildOptions, check_ampere, check_asked_precision, check_flavour, check_same_level
 from .progress_monitor import progress_monitor
 from .strip_gate_library import find_plugin
 from .targets import choose_architectures
@@ -68,6 +68,7 @@ def build_engine(
     if flavour == "tensorrt":
         check_same_level(options, library.release)
     architectures = choose_architectures(library, options.targets)
+    check_ampere(options, architectures)
     build = _Build(library, onnx_path, manifest, options, architectures)
     plan, layers = build.run(model, plugin)
     described = describe_engine(library, options, architectures, onnx_path, plugin)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import InputError
 from runtime.manifest import BatchProfile, Manifest
 from runtime.tensorrt_library import TensorRTLibrary
 
@@ -32,7 +31,7 @@ def configure(
         plugin: the StripGate library of the model, if it needs one.
 
     Raises:
-        InputError: a profile is refused, or a timing cache.
+        InputError: no timing cache is accepted.
     """
     trt = library.trt
     config = builder.create_builder_config()
@@ -58,8 +57,7 @@ def configure(
 def _add_profile(builder: Any, config: Any, profile: BatchProfile, manifest: Manifest) -> None:
     sizes = builder.create_optimization_profile()
     sizes.set_shape(IMAGES, *((batch, *manifest.input_shape) for batch in (profile.min, profile.opt, profile.max)))
-    if config.add_optimization_profile(sizes) < 0:
-        raise InputError(f"the builder refuses the batch profile {profile}; use smaller batches")
+    config.add_optimization_profile(sizes)
 
 
 def _configure_tensorrt(config: Any, library: TensorRTLibrary, options: BuildOptions) -> None:

@@ -1,8 +1,10 @@
 """What a build is asked for, and what of that a library does not know."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.engine_match import is_ampere_or_later
 from runtime.errors import InputError
 from runtime.manifest import BatchProfile, Flavour, HardwareCompatibility, Manifest, Precision
 
@@ -105,6 +107,20 @@ def check_same_level(options: BuildOptions, release: tuple[int, int]) -> None:
         raise InputError(
             "hardware compatibility same-compute-capability came with TensorRT "
             f"{'.'.join(map(str, SAME_LEVEL_SINCE))}, and this is {'.'.join(map(str, release))}; leave it out"
+        )
+
+
+def check_ampere(options: BuildOptions, architectures: Sequence[str]) -> None:
+    """Refuse the level "ampere+" on an older GPU.
+
+    Raises:
+        InputError: one of `architectures`, e.g. "SM75", is older.
+    """
+    older = [each for each in architectures if not is_ampere_or_later(each)]
+    if options.hardware_compatibility == "ampere+" and older:
+        raise InputError(
+            f"hardware compatibility ampere+ takes a GPU of Ampere or later to build on, and this one is {older[0]}; "
+            "leave it out, or build on a newer GPU"
         )
 
 

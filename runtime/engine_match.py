@@ -128,8 +128,7 @@ def check_architecture(path: Path, engine: EngineManifest, architecture: str) ->
     """
     if architecture in engine.gpu_architectures:
         return
-    ampere_or_later = int(re.sub(r"\D", "", architecture) or 0) >= _AMPERE
-    if engine.hardware_compatibility == "ampere+" and ampere_or_later:
+    if engine.hardware_compatibility == "ampere+" and is_ampere_or_later(architecture):
         return
     built = " and ".join(engine.gpu_architectures)
     others = ", and is compatible with Ampere and later" if engine.hardware_compatibility == "ampere+" else ""
@@ -137,6 +136,11 @@ def check_architecture(path: Path, engine: EngineManifest, architecture: str) ->
         f"{path} was built for a GPU of architecture {built}{others}, and this one is {architecture}; "
         f"build it again on this machine, or with --target {architecture} where the builder allows it"
     )
+
+
+def is_ampere_or_later(architecture: str) -> bool:
+    """Whether a GPU architecture, e.g. "SM86", is among those of hardware compatibility "ampere+"."""
+    return int(architecture.removeprefix("SM")) >= _AMPERE
 
 
 def check_profiles(path: Path, engine: EngineManifest, found: Sequence[BatchProfile]) -> None:

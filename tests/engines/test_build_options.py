@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from engines.options import BuildOptions, check_flavour, check_same_level
+from engines.options import BuildOptions, check_ampere, check_flavour, check_same_level
 from runtime.errors import InputError
 from runtime.manifest import BatchProfile
 
@@ -46,6 +46,15 @@ def test_what_a_library_has_not() -> None:
         check_same_level(same, (10, 8))
     check_same_level(same, (10, 9))
     check_same_level(same, (11, 0))
+
+
+def test_ampere_and_later_takes_such_a_gpu_to_build_on() -> None:
+    compatible = BuildOptions((ONE,), hardware_compatibility="ampere+")
+    with pytest.raises(InputError, match="takes a GPU of Ampere or later to build on, and this one is SM75"):
+        check_ampere(compatible, ["SM75"])
+    for architecture in ("SM80", "SM87", "SM120"):
+        check_ampere(compatible, [architecture])
+    check_ampere(BuildOptions((ONE,)), ["SM75"])
 
 
 def test_a_version_compatible_engine_has_the_plugin_inside() -> None:
