@@ -69,9 +69,9 @@ def build_engine(
         check_same_level(options, library.release)
     architectures = choose_architectures(library, options.targets)
     check_ampere(options, architectures)
-    build = _Build(library, onnx_path, manifest, options, architectures)
-    plan, layers = build.run(model, plugin)
+    # Before the build, in whose minutes the files may change.
     described = describe_engine(library, options, architectures, onnx_path, plugin)
+    plan, layers = _Build(library, onnx_path, manifest, options, architectures).run(model, plugin)
     _write(engine_path, plan, layers, manifest, described)
     return engine_path
 
