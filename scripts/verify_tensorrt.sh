@@ -120,6 +120,14 @@ if ((${#engines[@]})); then
     attempt lgeu parity "${models[0]}" "${engines[@]}" --data "$data" --plugin "$plugin" --out "$out/parity" || true
 fi
 
+# Two profiles, and the plugin inside: compared by a process of its own, which loads no library.
+inside=$out/inside.engine profiles=(--batch "$batch")
+[[ $batch == 1:1:1 ]] || profiles+=(--batch 1:1:1)
+if attempt lgeu build "${models[-1]}" --flavour tensorrt --plugin "$plugin" --embed-plugin "${profiles[@]}" \
+    --timing-cache "$out/timing.cache" --out "$inside"; then
+    attempt lgeu parity "${models[0]}" "$inside" --data "$data" --out "$out/parity-inside" || true
+fi
+
 python3 - "$out" "$release" "${failures[@]}" <<'PYTHON'
 import json, pathlib, platform, subprocess, sys
 
@@ -133,9 +141,14 @@ def output(*command: str) -> str:
         return f"not known ({error})"
 
 
-parity_file = out / "parity" / "report.json"
-parity = json.loads(parity_file.read_text()) if parity_file.exists() else None
-failures += [f"not run: {engine['name']}: {engine['reason']}" for engine in (parity or {}).get("not_run", [])]
+def report_of(folder: str) -> dict | None:
+    file = out / folder / "report.json"
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+parity, parity_inside = report_of("parity"), report_of("parity-inside")
+for each in filter(None, (parity, parity_inside)):
+    failures += [f"not run: {engine['name']}: {engine['reason']}" for engine in each.get("not_run", [])]
 layers = {path.name: json.loads(path.read_text())["layers"] for path in sorted(out.glob("*.layers.json"))}
 report = {
     "tensorrt": release,
@@ -147,6 +160,7 @@ report = {
     "plugin_layers": {name: [layer for layer in dump if layer["type"] == "PLUGIN_V3"] for name, dump in layers.items()},
     "engines": {path.name: json.loads(path.read_text()) for path in sorted(out.glob("*.engine.json"))},
     "parity": parity,
+    "parity_plugin_inside": parity_inside,
 }
 path = out / "verify_tensorrt.json"
 path.write_text(json.dumps(report, indent=2) + "\n")
