@@ -11,7 +11,7 @@ from .errors import DeviceError, InputError
 from .manifest import METADATA_KEY, Manifest
 from .onnx_tensors import INPUT, OUTPUT, Tensor, check_tensors, parse_manifest
 from .onnxruntime_binding import BoundTensors
-from .onnxruntime_session import CUDA, first_line, import_onnxruntime, open_on_gpu, open_session, uses_gpu
+from .onnxruntime_session import CUDA, CUDA_OPTIONS, first_line, import_onnxruntime, open_on_gpu, open_session, uses_gpu
 from .preprocess import network_input
 
 TENSORRT = "TensorrtExecutionProvider"
@@ -90,7 +90,7 @@ def _open_with_tensorrt(path: Path, batch: int) -> Any:
         # Half only where the file says half.
         "trt_fp16_enable": str(int(manifest.precision == "fp16")),
     }
-    return open_on_gpu(import_onnxruntime(path), path, {TENSORRT: options, CUDA: {"use_tf32": "0"}})
+    return open_on_gpu(import_onnxruntime(path), path, {TENSORRT: options, CUDA: CUDA_OPTIONS})
 
 
 def _read_manifest(path: Path, session: Any) -> Manifest:

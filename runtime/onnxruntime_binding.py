@@ -13,7 +13,7 @@ from .onnx_tensors import INPUT, OUTPUT
 class BoundTensors:
     """Runs a session on tensors that stay on the device from call to call, as long as the batch size stays.
 
-    ONNX Runtime's Python package has no page-locked arrays, so that the copies start from ordinary memory.
+    The copies start from ordinary memory: page-locked memory is there for plug-in providers only.
     """
 
     def __init__(self, ort: Any, session: Any, embedding_size: int, device: str = "cuda") -> None:

@@ -17,8 +17,12 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 _ERRORS_ONLY = 3
-# In TF32, the GPU's default, float32 would be multiplied with 10 bits of 23.
-_CUDA_OPTIONS = {"use_tf32": "0"}
+CUDA_OPTIONS = {
+    # In TF32, the GPU's default, float32 would be multiplied with 10 bits of 23.
+    "use_tf32": "0",
+    # The default tries every algorithm at each new batch size, and the number of people changes all the time.
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
 # Where the time goes; a shape computed on the CPU costs nothing.
 _HEAVY = ("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul")
 
@@ -46,10 +50,10 @@ def open_session(path: Path, device: Device) -> Any:
     if device == "cpu":
         return _open(ort, path, {CPU: {}})
     if device == "cuda":
-        return open_on_gpu(ort, path, {CUDA: _CUDA_OPTIONS})
+        return open_on_gpu(ort, path, {CUDA: CUDA_OPTIONS})
     if CUDA in ort.get_available_providers():
         try:
-            return open_on_gpu(ort, path, {CUDA: _CUDA_OPTIONS})
+            return open_on_gpu(ort, path, {CUDA: CUDA_OPTIONS})
         except DeviceError as error:
             logger.warning("warning: %s runs on the CPU: %s", path, error)
     else:

@@ -208,7 +208,8 @@ def test_a_gpu_is_asked_not_to_use_tf32(tiny_model: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
     OnnxRuntimeBackend(tiny_model, "auto")
-    assert asked[0] == {"CUDAExecutionProvider": {"use_tf32": "0"}, "CPUExecutionProvider": {}}
+    assert asked[0]["CUDAExecutionProvider"]["use_tf32"] == "0"
+    assert asked[0]["CPUExecutionProvider"] == {}
 
 
 def test_an_unknown_device(tiny_model: Path) -> None:
@@ -288,3 +289,20 @@ def test_tensors_that_stay_on_the_device(tiny_model: Path, oracle: Callable[...,
         results.append((embeddings, oracle(images[::-1])))
     for embeddings, expected in results:
         np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" not in onnxruntime.get_available_providers(), reason="needs onnxruntime-gpu and a GPU"
+)
+def test_on_a_gpu(tiny_model: Path, oracle: Callable[..., Any], has_gpu: bool) -> None:
+    if not has_gpu:
+        pytest.skip("needs an NVIDIA GPU")
+    backend = OnnxRuntimeBackend(tiny_model, "cuda")
+    assert (backend.name, backend.device) == ("onnxruntime (CUDA)", "cuda")
+    for count in (5, 2, 5):
+        images = np.random.default_rng(count).integers(0, 256, (count, 16, 8, 3), np.uint8)
+        embeddings, stages = backend.run_timed(images)
+        np.testing.assert_allclose(embeddings, oracle(images), atol=1e-5)
+        assert stages is not None
+        assert min(stages.upload, stages.compute, stages.download) > 0
