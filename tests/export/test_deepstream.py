@@ -2,7 +2,8 @@
 
 import configparser
 import re
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from engines.graph import load_model, read_manifest
-from engines.strip_gate import is_channels_last, is_strip_gate
-from export.onnx_export import ExportReport, export_checkpoint
+from lgeu.cli import main
 from runtime.embedder import Embedder
 from runtime.preprocess import preprocess_batch
 from train.checkpoint import load_checkpoint
@@ -22,39 +21,50 @@ from train.embedder import TorchBackend
 Crops = list[NDArray[np.uint8]]
 
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "deepstream.md").read_text()
+COMMANDS = [shlex.split(line) for line in PAGE.splitlines() if line.startswith("lgeu ")]
+
+
 @pytest.fixture(scope="module")
-def documented(repository: Path) -> configparser.SectionProxy:
+def documented() -> configparser.SectionProxy:
     """The [property] group of the nvinfer configuration."""
-    blocks = re.findall(r"^```ini\n(.*?)^```", (repository / "docs" / "deepstream.md").read_text(), re.M | re.S)
     configuration = configparser.ConfigParser(interpolation=None)
-    configuration.read_string(blocks[0])
+    configuration.read_string(re.findall(r"^```ini\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)[0])
     return configuration["property"]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
-    return make_checkpoint("test_resnet", height=256, width=128, strips=4)
+def workplace(make_checkpoint: Callable[..., Path]) -> Iterator[Path]:
+    """The current folder, with a checkpoint and what the page's first command makes of it."""
+    checkpoint = make_checkpoint("test_resnet", height=256, width=128, strips=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(checkpoint.parent)
+        assert main(COMMANDS[0][1:]) == 0
+        yield checkpoint.parent
 
 
 @pytest.fixture(scope="module")
-def exported(checkpoint: Path, crops: Crops, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
-    out = tmp_path_factory.mktemp("deepstream")
-    return export_checkpoint(checkpoint, out, crops, layout="nhwc", input_format="float-nchw")
+def model(workplace: Path) -> Path:
+    return workplace / "onnx" / "model.float-nchw.onnx"
 
 
-def test_the_files_have_names_of_their_own(exported: ExportReport, documented: configparser.SectionProxy) -> None:
-    assert exported.fp16 is not None
-    assert (exported.fp32.name, exported.fp16.name) == ("model.float-nchw.onnx", "model.float-nchw.fp16.onnx")
-    assert documented["model-engine-file"] == exported.fp16.with_suffix(".engine").name
-    for path in (exported.fp32, exported.fp16):
-        model = load_model(path)
-        manifest = read_manifest(model)
-        assert (manifest.input_format, manifest.gate_layout) == ("float-nchw", "nhwc")
-        assert all(is_channels_last(node) for node in model.graph.node if is_strip_gate(node))
+def test_the_commands_name_the_files(
+    workplace: Path, documented: configparser.SectionProxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sorted(path.name for path in (workplace / "onnx").iterdir()) == [
+        "model.float-nchw.fp16.onnx",
+        "model.float-nchw.onnx",
+    ]
+    assert len(COMMANDS) == 2
+    capsys.readouterr()
+    assert main(COMMANDS[1][1:]) == 0
+    printed = capsys.readouterr().out
+    assert f"--saveEngine=onnx/{documented['model-engine-file']} " in printed
+    assert f"--maxShapes=images:{documented['batch-size']}x3x256x128 " in printed
 
 
-def test_the_configuration_fits_the_file(exported: ExportReport, documented: configparser.SectionProxy) -> None:
-    session = onnxruntime.InferenceSession(exported.fp32, providers=["CPUExecutionProvider"])
+def test_the_configuration_fits_the_file(model: Path, documented: configparser.SectionProxy) -> None:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (images,), (embeddings,) = session.get_inputs(), session.get_outputs()
     dims = [int(size) for size in documented["infer-dims"].split(";")]
     assert (images.type, images.shape[1:]) == ("tensor(float)", dims)
@@ -67,16 +77,16 @@ def test_the_configuration_fits_the_file(exported: ExportReport, documented: con
 
 
 def test_what_nvinfer_would_feed_gives_torchs_embeddings(
-    exported: ExportReport, checkpoint: Path, crops: Crops, documented: configparser.SectionProxy
+    workplace: Path, model: Path, crops: Crops, documented: configparser.SectionProxy
 ) -> None:
     """Planes of net-scale-factor * (x - mean), in the colour order of the configuration."""
     order = {"0": "RGB", "1": "BGR"}[documented["model-color-format"]]
     scaled = preprocess_batch(crops, 256, 128, "BGR")
     pixels = scaled if order == "RGB" else scaled[..., ::-1]
     planes = np.float32(documented["net-scale-factor"]) * pixels.transpose(0, 3, 1, 2).astype(np.float32)
-    session = onnxruntime.InferenceSession(exported.fp32, providers=["CPUExecutionProvider"])
-    source = load_checkpoint(checkpoint)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    source = load_checkpoint(workplace / "checkpoint.pt")
     expected = Embedder(TorchBackend(source.model, source.manifest, torch.device("cpu"))).embed(crops, "BGR")
     np.testing.assert_allclose(session.run(None, {"images": planes})[0], expected, atol=1e-6, rtol=0)
-    with Embedder.open(exported.fp32, device="cpu") as embedder:
+    with Embedder.open(model, device="cpu") as embedder:
         np.testing.assert_allclose(embedder.embed(crops, "BGR"), expected, atol=1e-6, rtol=0)

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from lgeu.cli import main
+from runtime.embedder import Embedder
 from train.checkpoint import untrained_checkpoint
 
 Refused = Callable[..., str]
@@ -100,6 +101,19 @@ def test_an_onnx_file_without_a_manifest(refused: Refused, people: Path, tmp_pat
     ):
         assert "has no manifest" in refused(*command)
     assert "has no manifest" in refused("build", model, out=tmp_path / "plain.engine")
+
+
+def test_a_file_is_rewritten_to_another_layout_and_input(onnx_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "planar.onnx"
+    options = ["--layout", "nhwc", "--input", "float-nchw", "--precision", "fp16"]
+    assert main(["rewrite", str(onnx_folder / "model.onnx"), *options, "--out", str(out)]) == 0
+    images = [np.random.default_rng(0).integers(0, 256, (70, 30, 3), np.uint8)]
+    with (
+        Embedder.open(out, device="cpu") as planar,
+        Embedder.open(onnx_folder / "model.fp16.onnx", device="cpu") as other,
+    ):
+        assert (planar.manifest.gate_layout, planar.manifest.input_format) == ("nhwc", "float-nchw")
+        np.testing.assert_allclose(planar.embed(images, "BGR"), other.embed(images, "BGR"), atol=1e-3)
 
 
 def test_wrong_usage_is_one_line(refused: Refused, checkpoint: Path, people: Path) -> None:
