@@ -30,7 +30,10 @@ class Options:
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         gallery: embeddings of known people, to name the nearest of.
+        tracks: also write `tracks.csv`.
         annotate: also write the video with boxes and labels.
+        contact_sheets: also write an image of each identity's crops.
+        json_lines: also write a line of JSON for every frame of a video to standard output.
         backend: what runs the model: see `runtime.backend_choice.open_backend`.
         device: of the model and the detector.
         batch_size: crops per call of the model; None is the model's choice.
@@ -50,7 +53,10 @@ class Options:
     score: float | None = None
     every: int = 1
     gallery: Path | None = None
+    tracks: bool = False
     annotate: bool = False
+    contact_sheets: bool = False
+    json_lines: bool = False
     backend: BackendName = "auto"
     device: Device = "auto"
     batch_size: int | None = None
@@ -65,6 +71,7 @@ class Options:
         self._check_inputs_survive()
         if self.frame_offset is not None and self.boxes is None:
             raise InputError("--frame-offset given without --boxes; it shifts the frames of a boxes file only")
+        self._check_identities()
         if self.every < 1:
             raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
         if self.score is not None and self.detector is None:
@@ -94,13 +101,28 @@ class Options:
                     "--detector yolox.onnx"
                 )
             return
-        given += ["--annotate"] if self.annotate else []
-        given += ["--every"] if self.every != 1 else []
+        given += [
+            flag
+            for flag, wanted in (
+                ("--tracks", self.tracks),
+                ("--annotate", self.annotate),
+                ("--contact-sheets", self.contact_sheets),
+                ("--jsonl", self.json_lines),
+                ("--every", self.every != 1),
+            )
+            if wanted
+        ]
         if given:
             raise InputError(
                 f"{' and '.join(given)} given with {self.source}, which is no video; a folder or an image holds "
                 "crops of people already, leave it out"
             )
+
+    def _check_identities(self) -> None:
+        if self.tracks and self.detector is not None:
+            raise InputError("--tracks given with --detector, whose boxes have no tracks; give --boxes that have")
+        if self.contact_sheets and self.detector is not None and self.gallery is None:
+            raise InputError("--contact-sheets given without identities; name people with --gallery")
 
     def _check_inputs_survive(self) -> None:
         outputs = {(self.out / name).resolve() for name in RESULTS}
@@ -126,6 +148,12 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see --help")
 
 
+def _standard_output(text: str) -> bool:
+    if text != "-":
+        raise argparse.ArgumentTypeError(f"{text!r} given; only - is taken, and > {text} puts the lines into a file")
+    return True
+
+
 def _source(text: str) -> Path | str:
     return text if is_stream(text) else Path(text)
 
@@ -137,8 +165,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz. A "
         "video that ends before the number of frames in its header is refused; a damaged frame in its middle is left "
         "out, with a warning. Ctrl-C ends a video after the frames that were read and keeps their results.",
-        epilog="Of embeddings.npz, matches.csv and annotated.mp4 DIR keeps only what this run wrote; an earlier run's "
-        "are removed. DIR/annotated.mp4 shows people: keep it no longer than needed.",
+        epilog=f"Of {', '.join(RESULTS)} DIR keeps only what this run wrote; an earlier run's are removed. "
+        "annotated.mp4 and contact-sheets show people: keep them no longer than needed.",
     )
     add = parser.add_argument
     add(
@@ -160,6 +188,22 @@ def _parser(program: str) -> argparse.ArgumentParser:
         type=Path,
         metavar="NPZ",
         help="embeddings of known people: also write matches.csv, the nearest ones",
+    )
+    add(
+        "--tracks", action="store_true", help="also write tracks.csv: MOT lines, with person and similarity behind them"
+    )
+    add(
+        "--contact-sheets",
+        action="store_true",
+        help="also write contact-sheets/, an image of each person's crops (of each track's, without --gallery)",
+    )
+    add(
+        "--jsonl",
+        dest="json_lines",
+        type=_standard_output,
+        default=False,
+        metavar="-",
+        help="also write a line of JSON for every frame to standard output, as it comes, and nothing else there",
     )
     add("--annotate", action="store_true", help="also write annotated.mp4, the video with boxes, tracks and identities")
     add(

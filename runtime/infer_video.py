@@ -1,6 +1,7 @@
 """From a video or a stream to its people's embeddings and what else is wanted of them."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,13 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         gallery=gallery,
         keep_pixels=options.annotate,
     )
-    wanted = Wanted(matches=gallery is not None, annotated=source.rate / options.every if options.annotate else None)
+    wanted = Wanted(
+        matches=gallery is not None,
+        tracks=options.tracks,
+        annotated=source.rate / options.every if options.annotate else None,
+        sheets=options.contact_sheets,
+        json_lines=sys.stdout if options.json_lines else None,
+    )
     with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted) as outputs:
         run = _Run(pipeline, outputs, source)
         try:
@@ -106,6 +113,8 @@ class _Run:
                 self.frames += 1
                 self.outside += frame.outside
                 self.embeddings += len(frame.features)
+                if self.outputs.reader_is_gone:
+                    runner.stop()
         return Summary(
             frames=self.frames,
             boxes=self.embeddings + self.outside,
@@ -114,7 +123,7 @@ class _Run:
             seconds=time.perf_counter() - started,
             damaged=len(self.source.damaged),
             busy=runner.busy(),
-            interrupted=interruption.asked,
+            interrupted=interruption.asked or self.outputs.reader_is_gone,
         )
 
     def _shown(self, runner: StageRunner) -> Iterable[EmbeddedFrame]:

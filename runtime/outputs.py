@@ -5,20 +5,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from .annotate import AnnotatedVideo
+from .contact_sheet import ContactSheets
 from .errors import InputError
+from .json_lines import JsonLines
 from .pipeline import EmbeddedFrame
 from .spool import EmbeddingsSpool
-from .tables import MatchesTable
+from .tables import MatchesTable, TracksTable
 from .unfinished import UnfinishedFolder
 
 EMBEDDINGS = "embeddings.npz"
 MATCHES = "matches.csv"
+TRACKS = "tracks.csv"
 ANNOTATED = "annotated.mp4"
+SHEETS = "contact-sheets"
 # What a run may leave in its folder; what it does not write is removed, because it would belong to other embeddings.
-RESULTS = (EMBEDDINGS, MATCHES, ANNOTATED)
+RESULTS = (EMBEDDINGS, MATCHES, TRACKS, ANNOTATED, SHEETS)
 SPOOL = "embeddings"
 
 logger = logging.getLogger(__name__)
@@ -46,11 +50,17 @@ class Wanted:
 
     Attributes:
         matches: the nearest person in a gallery.
+        tracks: a table of everyone with a track.
         annotated: the video with boxes and labels, with so many frames a second; None without it.
+        sheets: a contact sheet of each identity.
+        json_lines: where to write a line of JSON for every frame; None for nowhere.
     """
 
     matches: bool = False
+    tracks: bool = False
     annotated: float | None = None
+    sheets: bool = False
+    json_lines: TextIO | None = None
 
 
 class VideoOutputs:
@@ -73,6 +83,7 @@ class VideoOutputs:
         self._folder = UnfinishedFolder(out)
         try:
             self._outputs = _open(self._folder.path, embedding_size, wanted)
+            self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines)
         except BaseException:
             self._folder.__exit__(None, None, None)
             raise
@@ -85,6 +96,14 @@ class VideoOutputs:
         """
         for output in self._outputs.values():
             output.add(frame)
+        # Last: a program that reads of a frame finds it in the files.
+        if self._lines is not None:
+            self._lines.add(frame)
+
+    @property
+    def reader_is_gone(self) -> bool:
+        """Whether the program that read the JSON lines has ended."""
+        return self._lines is not None and self._lines.reader_is_gone
 
     def finish(self) -> None:
         """Complete them and put them in place, all or none; what an earlier run left of others is removed.
@@ -122,6 +141,10 @@ def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Mapping[str, Out
         outputs[ANNOTATED] = _AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated))
     if wanted.matches:
         outputs[MATCHES] = MatchesTable(folder / MATCHES)
+    if wanted.tracks:
+        outputs[TRACKS] = TracksTable(folder / TRACKS)
+    if wanted.sheets:
+        outputs[SHEETS] = ContactSheets(folder / SHEETS)
     outputs[EMBEDDINGS] = _EmbeddingsOutput(folder, embedding_size)
     return outputs
 

@@ -59,6 +59,11 @@ class Source(Protocol):
         ...
 
 
+def wait_for(stopping: threading.Event, seconds: float) -> bool:
+    """Wait for `stopping`, for so many seconds at most, and say whether it is set."""
+    return stopping.wait(seconds)
+
+
 @dataclass(frozen=True)
 class Backoff:
     """How long to wait before each attempt to open a stream again: each time twice as long, up to a limit.
@@ -195,7 +200,7 @@ class Stream:
         *,
         backoff: Backoff | None = Backoff(),
         clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[threading.Event, float], bool] = threading.Event.wait,
+        wait: Callable[[threading.Event, float], bool] | None = None,
     ) -> None:
         """Open the stream.
 
@@ -204,7 +209,7 @@ class Stream:
             open_capture: opens it, each time it is opened.
             backoff: how long to wait before it is opened again; None ends with the stream.
             clock: seconds, for `Frame.seconds`.
-            wait: waits for an event for so many seconds at most and says whether it is set.
+            wait: how to wait; None is `wait_for`.
 
         Raises:
             InputError: it cannot be opened.
@@ -212,7 +217,7 @@ class Stream:
         self.name = name
         self._open_capture = open_capture
         self._clock = clock
-        self._wait = wait
+        self._wait = wait or wait_for
         self._capture = open_capture()
         if not self._capture.isOpened():
             raise InputError(

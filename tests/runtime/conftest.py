@@ -1,6 +1,9 @@
-"""Small models and videos for the runtime's tests."""
+"""Small models, videos and cameras for the runtime's tests."""
 
-from collections.abc import Callable
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import cv2
@@ -138,3 +141,42 @@ def write_fixed_detector(path: Path, output: NDArray[np.float32], shape: tuple[i
 def fixed_detector() -> Callable[..., Path]:
     """Writes a YOLOX file that finds the same in every frame: path, output (1 x 84 x 7 or more), input shape."""
     return write_fixed_detector
+
+
+class Camera(http.server.BaseHTTPRequestHandler):
+    """Gives the server's next pictures to each who asks, and then hangs up; refuses when there are none."""
+
+    def do_GET(self) -> None:
+        connections: list[list[bytes]] = self.server.connections  # type: ignore[attr-defined]
+        if not connections:
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        for content in connections.pop(0):
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
+            self.wfile.write(head.encode() + content + b"\r\n")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def run_mjpeg_camera(*connections: list[bytes]) -> Iterator[str]:
+    """The URL of an MJPEG camera on this machine that hangs up after each list of pictures."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
+        server.connections = list(connections)  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def mjpeg_camera() -> Callable[..., AbstractContextManager[str]]:
+    """Runs an MJPEG camera on this machine that hangs up after each list of pictures, and gives its URL."""
+    return run_mjpeg_camera

@@ -1,19 +1,28 @@
 """`infer` on videos that are damaged, stopped or interrupted, and machines that fail meanwhile."""
 
+import json
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from runtime import sources
+from runtime.backend import Backend
+from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.infer import main
+from runtime.errors import InputError
+from runtime.infer import infer, main
+from runtime.infer_options import Options
 from runtime.spool import read_spool
 from runtime.video import read_frames
 
@@ -125,15 +134,16 @@ def endless(tiny_model: Path, repository: Path, tmp_path: Path) -> Callable[...,
     lines = [f"{frame},{track},{5 + 20 * track},5,15,30,1" for frame in range(1, 100_000) for track in (1, 2)]
     (tmp_path / "gt.txt").write_text("\n".join(lines))
 
-    def start(*arguments: str) -> subprocess.Popen[bytes]:
+    def start(*arguments: str, preexec_fn: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
         script = str(repository / "runtime" / "infer.py")
-        options = ["--model", str(tiny_model), "--boxes", "gt.txt", "--out", "out", "--annotate", *arguments]
+        options = ["--model", str(tiny_model), "--boxes", "gt.txt", "--out", "out", *arguments]
         return subprocess.Popen(
             [sys.executable, script, "-", *options],
             cwd=tmp_path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=preexec_fn,
         )
 
     return start
@@ -153,7 +163,7 @@ def feed_until_rows(process: subprocess.Popen[bytes], out: Path, rows: int) -> N
 
 def test_ctrl_c_keeps_what_was_read(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with endless() as process:
+    with endless("--annotate") as process:
         feed_until_rows(process, out, 40)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate()
@@ -171,7 +181,7 @@ def test_ctrl_c_keeps_what_was_read(endless: Callable[..., subprocess.Popen[byte
 
 def test_a_killed_run_can_be_read(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with endless() as process:
+    with endless("--annotate") as process:
         feed_until_rows(process, out, 40)
         process.kill()
         process.communicate()
@@ -193,3 +203,118 @@ def test_standard_input_to_its_end(endless: Callable[..., subprocess.Popen[bytes
     assert b"frames: 40" in stdout
     found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
     np.testing.assert_array_equal(found.frames, [2, 8])
+
+
+def test_a_live_stream_on_a_full_disk_leaves_what_it_finished(
+    endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    with endless(preexec_fn=limit_files) as process:
+        _, stderr = process.communicate(b"".join(jpeg(number) for number in range(400)))
+    assert process.returncode == 2, stderr
+    assert stderr.splitlines()[-1].startswith(b"infer: error: cannot write to out/unfinished-")
+    assert b"what was finished lies in out/unfinished-" in stderr
+    (left,) = (tmp_path / "out").iterdir()
+    found = read_spool(left / "embeddings")
+    # A row's name is the largest column: 104 of the 20,000 bytes.
+    assert 150 < len(found) < 200
+    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(len(found) // 2), 2))
+
+
+def feed(process: subprocess.Popen[bytes]) -> None:
+    """Send frames until nobody takes them."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin:
+        for number in range(100_000):
+            process.stdin.write(jpeg(number))
+
+
+def test_a_program_that_reads_no_more_lines(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    with endless("--jsonl", "-") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        feeding = threading.Thread(target=feed, args=(process,))
+        feeding.start()
+        assert [json.loads(process.stdout.readline())["frame"] for _ in range(3)] == [0, 1, 2]
+        process.stdout.close()
+        stderr = process.stderr.read()
+        feeding.join()
+    assert process.returncode == 130, stderr
+    assert b"nobody reads the JSON lines any more" in stderr
+    assert b"Exception ignored" not in stderr
+    assert len(Embeddings.load(tmp_path / "out" / "embeddings.npz")) >= 6
+
+
+def test_a_stream_that_stops_returns_and_is_given_up(
+    boxes: Path,
+    tiny_model: Path,
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sources, "wait_for", lambda stopping, seconds: stopping.is_set())
+    pictures = [jpeg(number) for number in range(30)]
+    with mjpeg_camera(pictures[:12], pictures[12:]) as url:
+        status = run(url, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--annotate")
+    assert status == 2
+    assert "stopped after 30 frames and did not come back" in capsys.readouterr().err
+    found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(30), 2))
+    assert sum(1 for _ in read_frames(tmp_path / "out" / "annotated.mp4")) == 30
+
+
+@pytest.mark.parametrize("content", [b"", b"no gallery", b"PK\x03\x04 cut off"])
+def test_an_unreadable_gallery_is_refused_before_the_work(
+    make_video: Callable[..., Path],
+    boxes: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    content: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gallery = tmp_path / "gallery.npz"
+    gallery.write_bytes(content)
+    out = tmp_path / "out"
+    assert run(make_video(), "--model", tiny_model, "--boxes", boxes, "--out", out, "--gallery", gallery) == 2
+    assert str(gallery) in capsys.readouterr().err
+    assert not out.exists()
+
+
+class Narrow:
+    """A backend that refuses batches larger than three, as an engine whose profile ends there."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.name, self.manifest, self.device = backend.name, backend.manifest, backend.device
+        self.max_batch: int | None = 3
+        self.batches: list[int] = []
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert len(images) <= 3
+        self.batches.append(len(images))
+        return self._backend.run(images)
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+def test_a_profile_smaller_than_the_batch(
+    make_video: Callable[..., Path], boxes: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    narrow: list[Narrow] = []
+
+    def open_narrow(path: Path, *, batch_size: int | None, **_: object) -> Embedder:
+        with ExitStack() as opened:
+            backend = Narrow(Embedder.open(path).backend)
+            opened.callback(backend.close)
+            embedder = Embedder(backend, batch_size)
+            opened.pop_all()
+        narrow.append(backend)
+        return embedder
+
+    video, out = make_video(frames=30), tmp_path / "out"
+    with pytest.raises(InputError, match="batch size is 32; expected 1 to 3"):
+        infer(Options(video, tiny_model, out, boxes=boxes, batch_size=32), open_narrow)
+    assert not out.exists()
+    assert infer(Options(video, tiny_model, out, boxes=boxes), open_narrow).embeddings == 60
+    assert set(narrow[0].batches) == {3}

@@ -5,8 +5,8 @@ import logging
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import cv2
@@ -18,6 +18,7 @@ from runtime.sources import Backoff, FrameFolder, Stream, VideoFile, is_stream, 
 from runtime.video import read_frames
 
 STEP = 8
+Camera = Callable[..., AbstractContextManager[str]]
 
 
 def picture(number: int) -> bytes:
@@ -27,39 +28,6 @@ def picture(number: int) -> bytes:
 
 def number_of(pixels: np.ndarray) -> int:
     return round(float(pixels.mean()) / STEP)
-
-
-class Camera(http.server.BaseHTTPRequestHandler):
-    """Gives the server's next pictures to each who asks, and then hangs up; refuses when there are none."""
-
-    def do_GET(self) -> None:
-        connections: list[list[bytes]] = self.server.connections  # type: ignore[attr-defined]
-        if not connections:
-            self.send_error(503)
-            return
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        for content in connections.pop(0):
-            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(content)}\r\n\r\n"
-            self.wfile.write(head.encode() + content + b"\r\n")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def camera(*connections: list[bytes]) -> Iterator[str]:
-    """The URL of an MJPEG camera on this machine that hangs up after each list of pictures."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
-        server.connections = list(connections)  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
@@ -83,9 +51,9 @@ def stream_at(waited: list[float]) -> Callable[..., Stream]:
 
 
 def test_a_stream_that_stops_and_returns(
-    stream_at: Callable[..., Stream], waited: list[float], caplog: pytest.LogCaptureFixture
+    mjpeg_camera: Camera, stream_at: Callable[..., Stream], waited: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with camera([picture(n) for n in range(5)], [], [picture(n) for n in range(5, 9)]) as url:
+    with mjpeg_camera([picture(n) for n in range(5)], [], [picture(n) for n in range(5, 9)]) as url:
         stream = stream_at(url)
         stopping = threading.Event()
         frames = []
@@ -103,8 +71,10 @@ def test_a_stream_that_stops_and_returns(
     assert "stopped after 5 frames; opening it again in 1 s" in caplog.text
 
 
-def test_a_stream_that_does_not_return(stream_at: Callable[..., Stream], waited: list[float]) -> None:
-    with camera([picture(n) for n in range(3)]) as url:
+def test_a_stream_that_does_not_return(
+    mjpeg_camera: Camera, stream_at: Callable[..., Stream], waited: list[float]
+) -> None:
+    with mjpeg_camera([picture(n) for n in range(3)]) as url:
         stream = stream_at(url, first=1, longest=4, patience=12)
         assert len(list(stream.frames(threading.Event()))) == 3
     assert waited == [1, 2, 4, 4, 4]
@@ -112,20 +82,20 @@ def test_a_stream_that_does_not_return(stream_at: Callable[..., Stream], waited:
 
 
 def test_a_stream_that_is_there_and_gives_nothing_is_given_up(
-    stream_at: Callable[..., Stream], waited: list[float]
+    mjpeg_camera: Camera, stream_at: Callable[..., Stream], waited: list[float]
 ) -> None:
     noise = [b"\xff\xd8\xff" + bytes(200)] * 4
-    with camera([picture(n) for n in range(4)], *[noise] * 50) as url:
+    with mjpeg_camera([picture(n) for n in range(4)], *[noise] * 50) as url:
         stream = stream_at(url, first=1, longest=4, patience=12)
         assert len(list(stream.frames(threading.Event()))) == 4
     assert waited == [1, 2, 4, 4, 4]
     assert stream.failure is not None
 
 
-def test_stopping_ends_the_waiting(stream_at: Callable[..., Stream], waited: list[float]) -> None:
+def test_stopping_ends_the_waiting(mjpeg_camera: Camera, stream_at: Callable[..., Stream], waited: list[float]) -> None:
     stopping = threading.Event()
     stopping.set()
-    with camera([picture(n) for n in range(4)]) as url:
+    with mjpeg_camera([picture(n) for n in range(4)]) as url:
         stream = stream_at(url)
         assert len(list(stream.frames(stopping))) == 4
     assert len(waited) == 1
@@ -138,10 +108,10 @@ def test_waits_grow_to_a_limit() -> None:
     assert 300 <= sum(waits) < 330
 
 
-def test_a_damaged_picture_in_a_stream(stream_at: Callable[..., Stream]) -> None:
+def test_a_damaged_picture_in_a_stream(mjpeg_camera: Camera, stream_at: Callable[..., Stream]) -> None:
     pictures = [picture(n) for n in range(6)]
     pictures[2] = b"\xff\xd8\xff" + bytes(200)
-    with camera(pictures) as url:
+    with mjpeg_camera(pictures) as url:
         stream = stream_at(url, patience=0)
         frames = list(stream.frames(threading.Event()))
     assert [frame.index for frame in frames] == [0, 1, 3, 4, 5]

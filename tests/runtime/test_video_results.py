@@ -1,0 +1,184 @@
+"""Tables, JSON lines and contact sheets of a video's people."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.boxes import FrameBoxes, read_boxes
+from runtime.contact_sheet import ContactSheets
+from runtime.errors import InputError
+from runtime.gallery import Matches
+from runtime.infer import main
+from runtime.json_lines import JsonLines
+from runtime.pipeline import EmbeddedFrame
+from runtime.tables import MatchesTable, TracksTable
+
+SHADES = 200
+
+
+def frame(index: int, tracks: list[int], persons: list[int] | None = None) -> EmbeddedFrame:
+    """People whose pictures have the shade of their frame's number."""
+    count = len(tracks)
+    found = FrameBoxes(
+        np.arange(count * 4, dtype=np.float32).reshape(count, 4) + 0.125,
+        np.array(tracks, np.int64),
+        np.full(count, 0.5, np.float32),
+    )
+    matches = None
+    if persons is not None:
+        matches = Matches(
+            np.array(persons, np.int64), np.full(count, 0.75, np.float32), np.array([f"p{p}, x.jpg" for p in persons])
+        )
+    images = np.full((count, 32, 16, 3), index % SHADES, np.uint8)
+    return EmbeddedFrame(index, index / 10, None, found, 0, images, np.ones((count, 6), np.float32), matches)
+
+
+FRAMES = [frame(0, [7, -1], [3, 4]), frame(1, [], []), frame(12, [8], [-2])]
+
+
+def test_matches(tmp_path: Path) -> None:
+    table = MatchesTable(tmp_path / "matches.csv")
+    for each in FRAMES:
+        table.add(each)
+    table.close()
+    with (tmp_path / "matches.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["name"] for row in rows] == ["frame000000_box00", "frame000000_box01", "frame000012_box00"]
+    assert [row["person_id"] for row in rows] == ["3", "4", "-2"]
+    assert rows[0]["gallery_name"] == "p3, x.jpg"
+
+
+def test_tracks_are_mot_lines(tmp_path: Path) -> None:
+    path = tmp_path / "tracks.csv"
+    table = TracksTable(path)
+    for each in FRAMES:
+        table.add(each)
+    # Before it is closed: a killed run's can be read.
+    boxes = read_boxes(path)
+    table.close()
+    assert list(boxes) == [0, 12]
+    np.testing.assert_array_equal(boxes[0].tracks, [7])
+    np.testing.assert_allclose(boxes[12].boxes, [[0.125, 1.125, 2.125, 3.125]], atol=0.01)
+    np.testing.assert_allclose(boxes[12].scores, [0.5])
+    assert path.read_text().splitlines() == [
+        "1,7,0.12,1.12,2.12,3.12,0.5000,-1,-1,-1,3,0.7500",
+        "13,8,0.12,1.12,2.12,3.12,0.5000,-1,-1,-1,-2,0.7500",
+    ]
+
+
+def test_json_lines() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream)
+    for each in (*FRAMES, frame(13, [5])):
+        lines.add(each)
+    first, second, _, last = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (first["frame"], first["seconds"], len(first["people"])) == (0, 0, 2)
+    assert first["people"][1] == {
+        "box": [4.12, 5.12, 6.12, 7.12],
+        "score": 0.5,
+        "track": None,
+        "person_id": 4,
+        "similarity": 0.75,
+    }
+    assert second == {"frame": 1, "seconds": 0.1, "people": []}
+    assert last["people"][0]["person_id"] is None
+
+
+def shades(path: Path) -> list[int]:
+    """Of the tiles of a sheet, row by row; a tile is 160 x 80 with a caption of 16 below, 4 apart."""
+    sheet = cv2.imread(str(path))
+    assert sheet is not None
+    found = []
+    for top in range(4, sheet.shape[0] - 100, 180):
+        for left in range(4, sheet.shape[1] - 40, 84):
+            found.append(round(float(sheet[top + 20 : top + 140, left + 10 : left + 70].mean())))
+    return [shade for shade in found if shade < 250]
+
+
+def test_contact_sheets(tmp_path: Path) -> None:
+    sheets = ContactSheets(tmp_path / "sheets")
+    for index in range(100):
+        sheets.add(frame(index, [1] if index % 10 else [1, 2, -1]))
+    sheets.finish()
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["track-000001.jpg", "track-000002.jpg"]
+    np.testing.assert_allclose(shades(tmp_path / "sheets" / "track-000002.jpg"), range(0, 100, 10), atol=2)
+    spread = shades(tmp_path / "sheets" / "track-000001.jpg")
+    assert 12 <= len(spread) <= 24
+    steps = np.diff(spread)
+    assert spread[0] <= 2
+    assert spread[-1] >= 90
+    assert steps.max() - steps.min() <= 3
+
+
+def test_a_sheet_is_of_a_person_where_one_was_found(tmp_path: Path) -> None:
+    sheets = ContactSheets(tmp_path / "sheets")
+    sheets.add(frame(5, [1, 2, 3, -1], [9, 9, -2, -2]))
+    sheets.finish()
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == ["person-000009.jpg", "track-000003.jpg"]
+    assert len(shades(tmp_path / "sheets" / "person-000009.jpg")) == 2
+
+
+@pytest.mark.parametrize("crops", [1, 24, 25, 48, 49, 1000])
+def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int) -> None:
+    sheets = ContactSheets(tmp_path / "sheets")
+    for index in range(crops):
+        sheets.add(frame(index, [1]))
+    sheets._file.flush()
+    size = (tmp_path / "sheets" / "crops.bin").stat().st_size
+    sheets.finish()
+    one = size / min(crops, 24) if crops <= 24 else size / 24
+    assert one < 1500 * (1 + np.log2(max(crops / 24, 1)))
+    assert len(shades(tmp_path / "sheets" / "track-000001.jpg")) in range(min(crops, 12), 25)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    for make in (lambda p: ContactSheets(p), lambda p: TracksTable(p / "a.csv")):
+        with pytest.raises(InputError, match="cannot write"):
+            make(tmp_path / "none" / "x")
+
+
+@pytest.fixture
+def arguments(make_video: Callable[..., Path], tiny_model: Path, tmp_path: Path) -> list[str]:
+    lines = [f"{frame},{track},{5 + 20 * track},5,15,30,1" for frame in range(1, 13) for track in (1, 2)]
+    (tmp_path / "gt.txt").write_text("\n".join(lines))
+    options = ["--boxes", str(tmp_path / "gt.txt"), "--out", str(tmp_path / "out")]
+    return [str(make_video(frames=12)), "--model", str(tiny_model), *options]
+
+
+def test_all_results_of_a_run_and_none_of_the_one_before(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--tracks", "--contact-sheets", "--jsonl", "-"]) == 0
+    printed = capsys.readouterr()
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(12))
+    assert all([person["track"] for person in line["people"]] == [1, 2] for line in lines)
+    assert "frames: 12" in printed.err
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["contact-sheets", "embeddings.npz", "tracks.csv"]
+    assert sum(len(found) for found in read_boxes(out / "tracks.csv").values()) == 24
+    assert len(list((out / "contact-sheets").iterdir())) == 2
+    assert main(arguments) == 0
+    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--jsonl", "people.jsonl"), "only - is taken, and > people.jsonl puts the lines into a file"),
+        (("--detector", "d", "--tracks"), "--tracks given with --detector"),
+        (("--detector", "d", "--contact-sheets"), "--contact-sheets given without identities"),
+    ],
+)
+def test_refused(
+    arguments: list[str], options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*arguments[:3], *arguments[5:]] if "--detector" in options else arguments
+    assert main([*given, *options]) == 2
+    assert message in capsys.readouterr().err
