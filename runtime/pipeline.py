@@ -99,6 +99,7 @@ class Pipeline:
         tracker: joins boxes into tracks; None leaves them as `find` gives them.
         gallery: names people; None does not.
         keep_pixels: whether the frames are needed after their people were cut out.
+        depth: what may wait between two stages.
     """
 
     source: Source
@@ -109,6 +110,7 @@ class Pipeline:
     tracker: Tracker | None = None
     gallery: KnownPeople | None = None
     keep_pixels: bool = False
+    depth: int = _DEPTH
 
     def start(self) -> StageRunner:
         """A runner that gives an `EmbeddedFrame` for every frame, in order; its last stage is the caller."""
@@ -118,7 +120,7 @@ class Pipeline:
             self.source.frames(stopping, self.every),
             self.stages(),
             consumer_name=WRITE,
-            depth=_DEPTH,
+            depth=self.depth,
             stopping=stopping,
         )
 
