@@ -17,6 +17,7 @@ from .bench import bench
 from .build import build
 from .evaluate import evaluate
 from .export import export, rewrite
+from .gallery import gallery
 from .inspect import inspect
 from .models import open_model
 from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption
@@ -89,6 +90,7 @@ def infer(context: typer.Context) -> None:
 
 app.command()(evaluate)
 app.command()(bench)
+app.add_typer(gallery, name="gallery")
 
 
 @app.command()
@@ -207,7 +209,7 @@ def _missing(error: ModuleNotFoundError) -> Exception:
         return error
     return MissingDependencyError(
         f"this command needs the Python package {package!r}, which is not installed; install what all commands need "
-        "with: pip install 'lgeu-reid[all]', or one room's alone: train, export, engines, eval, report"
+        "with: pip install 'lgeu-reid[all]', or one room's alone: train, export, engines, eval, report, gallery"
     )
 
 

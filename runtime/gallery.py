@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .embeddings import DISTRACTOR, JUNK, UNKNOWN_PERSON, Embeddings
+from .embeddings import Embeddings
 from .errors import InputError
+from .gallery_entries import known_people
+from .manifest import Manifest
 
 # Rows compared at a time, so that memory does not grow with the number of queries.
 _CHUNK = 1024
@@ -29,7 +31,7 @@ class Matches:
 
 
 class Gallery:
-    """Embeddings of known people; exact search by cosine similarity."""
+    """Embeddings of known people in a file; exact search by cosine similarity, without FAISS."""
 
     def __init__(self, embeddings: Embeddings, source: str) -> None:
         """Keep the entries of `embeddings` that name somebody: junk and distractors are left out.
@@ -41,17 +43,9 @@ class Gallery:
         Raises:
             InputError: a person is unknown, or nobody is left.
         """
-        ids = embeddings.person_ids
-        if unknown := int(np.count_nonzero(ids == UNKNOWN_PERSON)):
-            raise InputError(
-                f"gallery {source} has {unknown} of {len(ids)} entries with person {UNKNOWN_PERSON} (unknown); "
-                "expected embeddings of people whose identity is known"
-            )
-        known = ~np.isin(ids, (JUNK, DISTRACTOR))
-        if not known.any():
-            raise InputError(f"gallery {source} names nobody: it has {len(ids)} entries, all junk or distractors")
+        known = known_people(embeddings, source)
         self._source = source
-        self._ids = ids[known]
+        self._ids = embeddings.person_ids[known]
         self._names = embeddings.names[known]
         self._features = _normalised(embeddings.features[known])
 
@@ -75,6 +69,14 @@ class Gallery:
                 f"gallery {self._source} holds embeddings of size {self._features.shape[1]}, and the model gives "
                 f"{size}; make the gallery with the same model"
             )
+
+    def check_model(self, manifest: Manifest) -> None:
+        """Refuse a model whose embeddings have another size; an embeddings file does not say which model made it.
+
+        Raises:
+            InputError: they differ.
+        """
+        self.check_size(manifest.embedding_size)
 
     def nearest(self, features: NDArray[np.float32]) -> Matches:
         """The gallery entry with the largest cosine similarity to each of (N, D) `features`.

@@ -27,6 +27,7 @@ from .console import configure_logging, run_command
 from .embedder import Embedder
 from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from .gallery import Gallery
+from .gallery_index import GalleryIndex, open_gallery
 from .images import list_images, read_image
 from .infer_options import Options, parse_options
 from .infer_video import infer_video
@@ -49,7 +50,7 @@ def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
     Raises:
         LgeuError: see the parts; nothing half-written is left.
     """
-    gallery = Gallery.load(options.gallery) if options.gallery else None
+    gallery = open_gallery(options.gallery) if options.gallery else None
     with open_model(
         options.model,
         backend=options.backend,
@@ -58,13 +59,13 @@ def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
         plugin=options.plugin,
     ) as embedder:
         if gallery:
-            gallery.check_size(embedder.manifest.embedding_size)
+            gallery.check_model(embedder.manifest)
         if options.is_video:
             return infer_video(options, embedder, gallery)
         return _infer_images(options, embedder, gallery)
 
 
-def _infer_images(options: Options, embedder: Embedder, gallery: Gallery | None) -> Summary:
+def _infer_images(options: Options, embedder: Embedder, gallery: Gallery | GalleryIndex | None) -> Summary:
     source = Path(options.source)
     paths = list_images(source) if source.is_dir() else [source]
     started = time.perf_counter()

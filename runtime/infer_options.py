@@ -29,7 +29,7 @@ class Options:
         detector: YOLOX in ONNX that finds the people of a video.
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
-        gallery: embeddings of known people, to name the nearest of.
+        gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`.
         annotate: also write the video with boxes and labels.
         contact_sheets: also write an image of each identity's crops.
@@ -186,8 +186,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add(
         "--gallery",
         type=Path,
-        metavar="NPZ",
-        help="embeddings of known people: also write matches.csv, the nearest ones",
+        metavar="GALLERY",
+        help="a gallery folder or embeddings (.npz) of known people: also write matches.csv, the nearest ones",
     )
     add(
         "--tracks", action="store_true", help="also write tracks.csv: MOT lines, with person and similarity behind them"

@@ -14,7 +14,7 @@ def decode(cls: Any, data: Mapping[str, Any]) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation.
 
     Args:
-        cls: a dataclass of whole numbers, texts, truth values, literals, mappings, three-number tuples, tuples of one
+        cls: a dataclass of whole numbers, finite numbers, texts, truth values, literals, mappings, three-number tuples, tuples of one
             type, other such dataclasses, and each of these or None.
         data: the object.
 
@@ -35,6 +35,8 @@ def _decode_value(name: str, kind: Any, value: Any) -> Any:
     origin, options = get_origin(kind), get_args(kind)
     if kind in (int, str, bool):
         return _expect(name, value, kind)
+    if kind is float:
+        return _finite(name, value)
     if dataclasses.is_dataclass(kind):
         return decode(kind, _expect(name, value, dict))
     if origin is Literal:
@@ -54,6 +56,12 @@ def _decode_value(name: str, kind: Any, value: Any) -> Any:
 def _decode_items(name: str, kind: Any, value: Any) -> tuple[Any, ...]:
     items = enumerate(_expect(name, value, list))
     return tuple(_decode_value(f"{name}[{index}]", kind, item) for index, item in items)
+
+
+def _finite(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ManifestError(f"{name} is {value!r}; expected a finite number")
+    return float(value)
 
 
 def _decode_rgb(name: str, value: Any) -> tuple[float, float, float]:

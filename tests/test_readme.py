@@ -32,7 +32,19 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Pat
 
 def test_the_readme_shows_every_command() -> None:
     shown = {command.split()[1] for command in readme_commands() if command.startswith("lgeu")}
-    assert shown == {"train", "export", "rewrite", "build", "inspect", "infer", "bench", "evaluate", "parity", "demo"}
+    assert shown == {
+        "train",
+        "export",
+        "rewrite",
+        "build",
+        "inspect",
+        "infer",
+        "bench",
+        "evaluate",
+        "gallery",
+        "parity",
+        "demo",
+    }
 
 
 @pytest.mark.parametrize("command", readme_commands())

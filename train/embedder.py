@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor
 from runtime.backend import Device, Processor, StageTimes
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, InputError
+from runtime.files import sha256
 from runtime.manifest import Manifest, Precision
 
 from .checkpoint import load_checkpoint
@@ -162,5 +164,7 @@ def open_checkpoint(
         raise DeviceError(f"device 'cuda' was asked for, but torch {torch.__version__} finds no GPU; use 'cpu'")
     chosen = torch.device("cuda" if device != "cpu" and has_gpu else "cpu")
     checkpoint = load_checkpoint(Path(path))
-    backend = TorchBackend(checkpoint.model, checkpoint.manifest, chosen, precision=precision, compiled=compiled)
+    # A checkpoint cannot hold its own hash; the files exported from it do, and are told apart by it.
+    manifest = replace(checkpoint.manifest, checkpoint_sha256=sha256(Path(path)))
+    backend = TorchBackend(checkpoint.model, manifest, chosen, precision=precision, compiled=compiled)
     return Embedder(backend, batch_size)

@@ -31,6 +31,7 @@ HEAVY = (
         "tensorrt_rtx_bindings",
         "cuda.bindings",  # `cuda` itself is made at the start of Python by cuda-bindings 12
         "pycuda",
+        "faiss",
         "openvino",
     ),
 )

@@ -1,0 +1,132 @@
+"""What `lgeu gallery` prints: the results of a search, and what a gallery is."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.gallery_entries import GalleryEntries
+from runtime.gallery_index import GalleryIndex
+from runtime.gallery_vectors import Neighbours
+
+_COLUMNS = ("query", "rank", "person_id", "person_name", "score", "known", "name", "camera_id", "time")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An entry near to a query; the fields are the columns of what is printed.
+
+    Attributes:
+        query: name of the query.
+        rank: from 1.
+        person_id: of the entry.
+        person_name: "" for none.
+        score: cosine similarity.
+        known: whether it reaches the threshold; None without one.
+        name: of the entry's picture.
+        camera_id: -1 unknown.
+        time: ISO 8601, UTC; None unknown.
+    """
+
+    query: str
+    rank: int
+    person_id: int
+    person_name: str
+    score: float
+    known: bool | None
+    name: str
+    camera_id: int
+    time: str | None
+
+
+def hits_of(
+    queries: NDArray[np.str_], found: Neighbours, entries: GalleryEntries, threshold: float | None
+) -> list[Hit]:
+    """The results of a search, query by query, best first."""
+    return [
+        Hit(
+            query=str(query),
+            rank=rank,
+            person_id=int(entries.person_ids[row]),
+            person_name=str(entries.person_names[row]),
+            score=round(float(score), 6),
+            known=None if threshold is None else bool(score >= threshold),
+            name=str(entries.names[row]),
+            camera_id=int(entries.camera_ids[row]),
+            time=_moment(float(entries.times[row])),
+        )
+        for query, rows, scores in zip(queries, found.rows, found.scores, strict=True)
+        for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1)
+    ]
+
+
+def render(hits: Sequence[Hit], form: str) -> str:
+    """As a "table" of text, "json" or "csv"."""
+    if form == "json":
+        return json.dumps([dataclasses.asdict(hit) for hit in hits], indent=2, allow_nan=False)
+    rows = [["" if value is None else str(value) for value in dataclasses.astuple(hit)] for hit in hits]
+    if form == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+        return text.getvalue().rstrip("\n")
+    known = {None: "", True: "yes", False: "unknown"}
+    rows = [[*row[:4], f"{hit.score:.4f}", known[hit.known], *row[6:]] for row, hit in zip(rows, hits, strict=True)]
+    return _columns([list(_COLUMNS), *rows])
+
+
+def describe(gallery: GalleryIndex) -> tuple[str, dict[str, Any]]:
+    """What a gallery is, as lines of text and as data."""
+    manifest, people = gallery.manifest, gallery.entries.people()
+    ids, counts = np.unique(gallery.entries.person_ids, return_counts=True)
+    lists = manifest.lists
+    how = (
+        "exact"
+        if lists is None
+        else f"{lists.probes} of {lists.count} lists, {lists.depth} candidates a result: "
+        f"{100 * lists.recall:.1f} % of the 10 nearest found when {lists.trained_on:,} entries were in it"
+    )
+    rows = [
+        ["model", str(manifest.model)],
+        ["checkpoint", manifest.model.checkpoint_sha256],
+        ["entries", f"{manifest.entries:,} of {manifest.people:,} people"],
+        ["search", how],
+        ["threshold", _threshold(gallery)],
+        ["generation", str(manifest.generation)],
+        ["files", f"{(manifest.index.size + manifest.table.size) / 1e6:,.1f} MB"],
+    ]
+    listed = [[str(number), people[number], f"{count:,}"] for number, count in zip(ids.tolist(), counts, strict=True)]
+    content = dataclasses.asdict(manifest) | {
+        "who": [
+            {"person_id": number, "person_name": people[number], "entries": int(count)}
+            for number, count in zip(ids.tolist(), counts, strict=True)
+        ]
+    }
+    return f"{gallery.path}\n{_columns(rows)}\n\n{_columns([['person', 'name', 'entries'], *listed])}", content
+
+
+def _threshold(gallery: GalleryIndex) -> str:
+    chosen = gallery.manifest.threshold
+    if chosen is None:
+        return "none chosen"
+    return (
+        f"{chosen.score:.4f}, which {100 * chosen.false_accept_rate:.2f} % of {chosen.strangers:,} strangers reached "
+        f"when {chosen.entries:,} entries were in it"
+    )
+
+
+def _moment(seconds: float) -> str | None:
+    return None if math.isnan(seconds) else datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
