@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from runtime.embedder import Device
+from runtime.backend import Device
 from runtime.errors import InputError
 
 from .models import open_model

@@ -14,8 +14,8 @@ def decode(cls: Any, data: Mapping[str, Any]) -> Any:
     """A dataclass from a JSON object, every field checked against its annotation.
 
     Args:
-        cls: a dataclass of whole numbers, finite numbers, texts, truth values, literals, mappings, three-number tuples, tuples of one
-            type, other such dataclasses, and each of these or None.
+        cls: a dataclass of whole and finite numbers, texts, truth values, literals, mappings, three-number tuples,
+            tuples of one type, other such dataclasses, and each of these or None.
         data: the object.
 
     Raises:
