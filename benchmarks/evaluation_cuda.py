@@ -27,10 +27,11 @@ from typing import Any
 
 import numpy as np
 from evaluation_features import SIZES, Problem, Size, describe, generate, load
+from pieces import done_before
 
 from runtime.console import configure_logging, run_command
 from runtime.dependencies import require
-from runtime.errors import DeviceError, InputError
+from runtime.errors import DeviceError
 from runtime.files import check_target, write_json
 
 PIECES = ("metrics", "rerank-metrics", "rerank")
@@ -39,7 +40,7 @@ PIECES = ("metrics", "rerank-metrics", "rerank")
 DISTANCE, PRECISION = 1e-5, 1e-9
 
 # Pieces in one file are of the same of these.
-_SAME = ("features", "gpu", "gpu_mb", "cuda", "machine", "versions")
+SAME = ("features", "gpu", "gpu_mb", "cuda", "machine", "versions")
 
 _WARM_UP = Size(40, 100, 800, 4, distractors=80, junk=40)
 _ROWS = 256
@@ -58,7 +59,7 @@ def main() -> None:
         raise DeviceError(f"torch {torch.__version__} finds no GPU; this measures one beside the CPU")
     problem = load(arguments.features) if arguments.features else generate(SIZES[arguments.size])
     report = circumstances(torch, arguments, problem)
-    report["pieces"] = done_before(arguments.out, report)
+    report["pieces"] = done_before(arguments.out, report, SAME)
     wanted = [piece for piece in arguments.only if piece not in report["pieces"]]
     if wanted:
         log.info("warming up")
@@ -106,28 +107,6 @@ def circumstances(torch: Any, arguments: argparse.Namespace, problem: Problem) -
         # The GPU makes each product of two images twice.
         "flop": {"queries by gallery": product_flop(searched), "all pairs": 2.0 * images**2 * elements},
     }
-
-
-def done_before(path: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """The pieces of an earlier run under the same circumstances.
-
-    Raises:
-        InputError: the file holds something else, or pieces of other features, another machine or other versions.
-    """
-    if not path.exists():
-        return {}
-    try:
-        earlier = json.loads(path.read_text())
-        pieces: dict[str, Any] = earlier["pieces"]
-        others = [name for name in _SAME if earlier[name] != report[name]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no pieces that this wrote ({error!r}); name another file") from error
-    if others:
-        raise InputError(
-            f"{path} holds pieces measured with other {', '.join(others)}, which do not go with what is measured now; "
-            "name another file"
-        )
-    return pieces
 
 
 def compare(torch: Any, piece: str, problem: Problem, rounds: int, cpu_rounds: int) -> dict[str, Any]:

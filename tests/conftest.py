@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from strip_gate_library import StripGateLibrary
 
 from runtime.device import open_device
 from runtime.errors import InputError, LgeuError, MissingDependencyError
@@ -86,3 +87,17 @@ def build_for_this_gpu(has_gpu: bool) -> Callable[..., Path]:
             pytest.skip(str(error))
 
     return build
+
+
+@pytest.fixture(scope="session")
+def kernel_on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> StripGateLibrary:
+    """The StripGate kernel's device code, compiled for the CPU; addresses are those of arrays, a stream is not used."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not installed")
+    plugin = REPOSITORY / "engines" / "plugin"
+    path = tmp_path_factory.mktemp("host") / "libstrip_gate_host.so"
+    flags = ["-O2", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
+    sources = [plugin / name for name in ("host/strip_gate_host.cpp", "strip_gate_plan.cpp", "strip_gate_c_api.cpp")]
+    subprocess.run([compiler, *flags, f"-I{plugin}", *map(str, sources), "-o", str(path)], check=True)
+    return StripGateLibrary(path)

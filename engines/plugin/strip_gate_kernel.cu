@@ -1,49 +1,112 @@
 #include "strip_gate_kernel.cuh"
+#include "strip_gate_launch.h"
 
 #include <cuda_runtime.h>
 
 namespace lgeu {
 namespace {
 
-constexpr size_t kSharedBytes = 48 * 1024;
+// 128 registers a thread, and two blocks on a multiprocessor.
+constexpr int kResidentBlocks = 2;
+constexpr int kArchitectureWithClusters = 90;
 
-template <typename T, typename W>
-__global__ void __launch_bounds__(kThreadsPerBlock) strip_gate_kernel(StripGateShape shape, T const* __restrict__ x,
-    W const* __restrict__ w1, W const* __restrict__ w2, T* __restrict__ y, float* workspace) {
-    extern __shared__ float shared[];
-    float* const scratch
-        = workspace == nullptr ? shared : workspace + static_cast<int64_t>(blockIdx.x) * scratch_floats(shape);
-    strip_gate_image(shape, x, w1, w2, y, scratch);
+template <int kImages, typename X, typename W>
+__global__ void __launch_bounds__(kMaxThreads, kResidentBlocks)
+    squeeze_kernel(__grid_constant__ StripGateProblem<X, W> const problem) {
+    extern __shared__ __align__(32) float shared[];
+    squeeze_block<kImages>(problem, shared);
 }
 
-template <typename T, typename W>
-void const* address() {
-    return reinterpret_cast<void const*>(&strip_gate_kernel<T, W>);
+template <int kImages, typename X, typename W>
+__global__ void __launch_bounds__(kMaxThreads, kResidentBlocks)
+    excite_kernel(__grid_constant__ StripGateProblem<X, W> const problem) {
+    extern __shared__ __align__(32) float shared[];
+    excite_block<kImages>(problem, shared);
 }
 
-void const* kernel_for(StripGateTypes const& types) {
-    bool const half_weights = types.weights == ElementType::kHalf;
-    if (types.x == ElementType::kHalf) {
-        return half_weights ? address<__half, __half>() : address<__half, float>();
-    }
-    return half_weights ? address<float, __half>() : address<float, float>();
+template <typename X, typename W>
+cudaError_t launch(void (*kernel)(StripGateProblem<X, W>), StripGateProblem<X, W> const& problem, size_t shared_bytes,
+    bool cluster, CUstream_st* stream) {
+    StripGatePlan const& plan = problem.plan;
+    cudaLaunchAttribute attribute{};
+    attribute.id = cudaLaunchAttributeClusterDimension;
+    attribute.val.clusterDim.x = static_cast<unsigned>(plan.slices);
+    attribute.val.clusterDim.y = 1;
+    attribute.val.clusterDim.z = 1;
+    cudaLaunchConfig_t configuration{};
+    configuration.gridDim = dim3(static_cast<unsigned>(plan.slices), static_cast<unsigned>(plan.tiles_at_once));
+    configuration.blockDim = dim3(static_cast<unsigned>(plan.threads));
+    configuration.dynamicSmemBytes = shared_bytes;
+    configuration.stream = stream;
+    configuration.attrs = &attribute;
+    configuration.numAttrs = cluster ? 1 : 0;
+    return cudaLaunchKernelEx(&configuration, kernel, problem);
 }
+
+template <int kImages, typename X, typename W>
+cudaError_t launch_tiles_of(StripGateProblem<X, W> const& problem, CUstream_st* stream) {
+    StripGateShape const& shape = problem.shape;
+    StripGatePlan const& plan = problem.plan;
+    bool const fused = plan.method == StripGateMethod::kFused;
+    cudaError_t const status = launch(squeeze_kernel<kImages, X, W>, problem, squeeze_shared_bytes(shape, plan),
+        fused && plan.slices > 1, stream);
+    return fused || status != cudaSuccess
+        ? status
+        : launch(excite_kernel<kImages, X, W>, problem, excite_shared_bytes(shape, plan), false, stream);
+}
+
+template <typename X, typename W>
+cudaError_t launch_types(StripGateShape const& shape, StripGatePlan const& plan, void const* x, void const* w1,
+    void const* w2, void* y, void* workspace, CUstream_st* stream) {
+    StripGateProblem<X, W> const problem{shape, plan, static_cast<X const*>(x), static_cast<W const*>(w1),
+        static_cast<W const*>(w2), static_cast<X*>(y), static_cast<float*>(workspace)};
+    return plan.tile_images % kImagesTogether == 0 ? launch_tiles_of<kImagesTogether>(problem, stream)
+                                                   : launch_tiles_of<1>(problem, stream);
+}
+
+char const* description(cudaError_t status) { return status == cudaSuccess ? nullptr : cudaGetErrorString(status); }
 
 }  // namespace
 
+char const* describe_device(StripGateDevice& device) {
+    int index = 0;
+    int clusters = 0;
+    cudaFuncAttributes kernel{};
+    cudaError_t status = cudaGetDevice(&index);
+    if (status == cudaSuccess) {
+        status = cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, index);
+    }
+    if (status == cudaSuccess) {
+        status = cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, index);
+    }
+    if (status == cudaSuccess && clusters != 0) {
+        // Code for an older architecture, translated for this GPU, has no cluster instructions.
+        status = cudaFuncGetAttributes(&kernel, squeeze_kernel<1, float, float>);
+    }
+    device.clusters = clusters != 0 && kernel.ptxVersion >= kArchitectureWithClusters;
+    return description(status);
+}
+
+char const* launch_strip_gate_plan(StripGateShape const& shape, StripGateTypes const& types, StripGatePlan const& plan,
+    void const* x, void const* w1, void const* w2, void* y, void* workspace, CUstream_st* stream) {
+    bool const half = types.x == ElementType::kHalf;
+    bool const half_weights = types.weights == ElementType::kHalf;
+    auto const launch = half ? (half_weights ? launch_types<__half, __half> : launch_types<__half, float>)
+                             : (half_weights ? launch_types<float, __half> : launch_types<float, float>);
+    return description(launch(shape, plan, x, w1, w2, y, workspace, stream));
+}
+
 char const* launch_strip_gate(StripGateShape const& shape, StripGateTypes const& types, void const* x, void const* w1,
     void const* w2, void* y, void* workspace, CUstream_st* stream) {
-    if (shape.images == 0) {
-        return nullptr;
+    char const* failure = strip_gate_refusal(shape);
+    if (failure != nullptr || shape.images == 0) {
+        return failure;
     }
-    size_t const bytes = sizeof(float) * static_cast<size_t>(scratch_floats(shape));
-    bool const shared = bytes <= kSharedBytes;
-    StripGateShape by_value = shape;
-    float* scratch = shared ? nullptr : static_cast<float*>(workspace);
-    void* arguments[] = {&by_value, &x, &w1, &w2, &y, &scratch};
-    cudaError_t const status = cudaLaunchKernel(kernel_for(types), dim3(static_cast<unsigned>(shape.images)),
-        dim3(kThreadsPerBlock), arguments, shared ? bytes : 0, stream);
-    return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
+    StripGateDevice device{};
+    failure = describe_device(device);
+    return failure != nullptr
+        ? failure
+        : launch_strip_gate_plan(shape, types, plan_for(shape, types, device), x, w1, w2, y, workspace, stream);
 }
 
 }  // namespace lgeu

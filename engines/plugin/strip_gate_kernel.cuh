@@ -4,196 +4,199 @@
 //     S_k = relu(W1_k L_k)          W1_k: R x C
 //     V_k = sigmoid(W2_k S_k)       W2_k: C x R
 //     Y   = 1/K sum_k V_k * L_k     because a gate that is constant inside a strip commutes with its mean
-// so X is read once and only K x C means are kept. Sums are fp32 whatever the type of X.
+// so X is read once and only K x C means are kept. Sums are fp32 whatever the type of X, and are added up in an order
+// that the plan alone decides: equal calls give equal bits. How the work is divided is in strip_gate_plan.h.
 //
-// The same code is compiled by g++ over host/cuda_shim.h, where a block's threads are fibres; that is how it is
+// The same code is compiled by g++ over host/cuda_shim.h, where the threads of a cluster are fibres; that is how it is
 // tested on machines without a GPU.
 #pragma once
 
-#if defined(__CUDACC__)
-#include <cuda_fp16.h>
-#else
-#include "host/cuda_shim.h"
-#endif
-
-#include "strip_gate_kernel.h"
+#include "strip_gate_gates.cuh"
 
 namespace lgeu {
 
-constexpr int kThreadsPerBlock = 512;
-constexpr int kWarp = 32;
-constexpr int kVectorBytes = 16;
+template <typename X, typename W>
+struct StripGateProblem {
+    StripGateShape shape;
+    StripGatePlan plan;
+    X const* x;
+    W const* w1;
+    W const* w2;
+    X* y;
+    float* workspace;
 
-// Floats that one image needs.
-LGEU_HOST_DEVICE inline int scratch_floats(StripGateShape const& shape) {
-    return shape.strips * (shape.channels + shape.reduction);
-}
+    __device__ Slice slice(int index) const {
+        int const first = index * plan.slice_channels;
+        int const left = shape.channels - first;
+        return {first, left < plan.slice_channels ? left : plan.slice_channels};
+    }
+    __device__ Tile tile(int index) const {
+        int const first = index * plan.tile_images;
+        int const left = shape.images - first;
+        return {first, left < plan.tile_images ? left : plan.tile_images};
+    }
+    __device__ W const* w1_of(Slice slice) const { return w1 + slice.first; }
+    __device__ W const* w2_of(Slice slice) const { return w2 + static_cast<int64_t>(slice.first) * shape.reduction; }
+    __device__ int64_t sums_of_image() const { return static_cast<int64_t>(shape.strips) * shape.reduction; }
 
-// N values that are loaded together: with one 16-byte instruction where the address allows it, else one by one.
-template <typename T, int N>
-struct alignas(sizeof(T) * N) Vector {
-    T values[N];
+    // Strip means of the tile, in shared memory and in the workspace.
+    __device__ Means shared_means(float* shared) const {
+        int const stride = strip_stride(plan);
+        return {shared, static_cast<int64_t>(shape.strips) * stride, stride};
+    }
+    __device__ Means workspace_means(Tile tile, Slice slice) const {
+        int64_t const image_stride = static_cast<int64_t>(shape.strips) * shape.channels;
+        return {workspace + tile.first * image_stride + slice.first, image_stride, shape.channels};
+    }
+    // Partial sums of the tile in the workspace, from a slice on; an image has plan.slices sets.
+    __device__ float* workspace_sums(Tile tile, int slice_index) const {
+        return workspace + workspace_means_floats(shape)
+            + (static_cast<int64_t>(tile.first) * plan.slices + slice_index) * sums_of_image();
+    }
 };
 
-template <int N, typename T>
-__device__ inline Vector<T, N> load(T const* address) {
-    return *reinterpret_cast<Vector<T, N> const*>(address);
-}
-
-__device__ inline float to_float(float value) { return value; }
-__device__ inline float to_float(__half value) { return __half2float(value); }
-
-template <typename T>
-__device__ inline T from_float(float value);
-template <>
-__device__ inline float from_float<float>(float value) { return value; }
-template <>
-__device__ inline __half from_float<__half>(float value) { return __float2half(value); }
-
-// Sum over `width` neighbouring lanes (a power of two up to a warp); every lane gets it. All 32 lanes must call it.
-__device__ inline float sum_over_lanes(float value, int width) {
-    for (int offset = width / 2; offset > 0; offset /= 2) {
-        value += __shfl_xor_sync(0xffffffffu, value, offset);
+// Weights of the slice, ahead of the loads: they are then on their way while X is.
+template <typename X, typename W>
+__device__ void prefetch_weights(StripGateProblem<X, W> const& problem, Slice slice) {
+    StripGateShape const& shape = problem.shape;
+    int const thread = static_cast<int>(threadIdx.x);
+    for (int row = thread; row < shape.strips * shape.reduction; row += static_cast<int>(blockDim.x)) {
+        prefetch(problem.w1_of(slice) + static_cast<int64_t>(row) * shape.channels, slice.channels);
     }
-    return value;
-}
-
-// Dot product of `length` weights and floats, this thread taking every `step`-th group of N from `first` on.
-template <int N, typename T>
-__device__ inline float partial_dot(T const* weights, float const* values, int length, int first, int step) {
-    float sum = 0.0f;
-    for (int i = first * N; i < length; i += step * N) {
-        auto const group = load<N>(weights + i);
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            sum += to_float(group.values[j]) * values[i + j];
-        }
-    }
-    return sum;
-}
-
-// Strip means of one NCHW image. A strip of a channel is one contiguous run of `area` values, so the image is
-// C * K runs; as many lanes as a run has groups of N (a power of two) share it.
-template <int N, typename T>
-__device__ void strip_means_nchw(StripGateShape const& shape, T const* image, float* means) {
-    int const area = shape.strip_area();
-    int const groups_of_n = area / N;
-    int lanes = 1;
-    while (lanes < kWarp && lanes * 2 <= groups_of_n) {
-        lanes *= 2;
-    }
-    int const lane = static_cast<int>(threadIdx.x) % lanes;
-    int const runs = shape.channels * shape.strips;
-    int const runs_at_once = static_cast<int>(blockDim.x) / lanes;
-    float const scale = 1.0f / static_cast<float>(area);
-    // The bound is the same for the whole block: every lane must reach the exchange between lanes.
-    for (int base = 0; base < runs; base += runs_at_once) {
-        int const run = base + static_cast<int>(threadIdx.x) / lanes;
-        float sum = 0.0f;
-        if (run < runs) {
-            for (int i = lane; i < groups_of_n; i += lanes) {
-                auto const group = load<N>(image + static_cast<int64_t>(run) * area + i * N);
-#pragma unroll
-                for (int j = 0; j < N; ++j) {
-                    sum += to_float(group.values[j]);
-                }
-            }
-        }
-        sum = sum_over_lanes(sum, lanes);
-        if (run < runs && lane == 0) {
-            means[(run % shape.strips) * shape.channels + run / shape.strips] = sum * scale;
-        }
+    for (int k = thread; k < shape.strips; k += static_cast<int>(blockDim.x)) {
+        prefetch(problem.w2_of(slice) + static_cast<int64_t>(k) * shape.channels * shape.reduction,
+            static_cast<int64_t>(slice.channels) * shape.reduction);
     }
 }
 
-// Strip means of one NHWC image: a thread owns N neighbouring channels of a strip and walks over its pixels.
-template <int N, typename T>
-__device__ void strip_means_nhwc(StripGateShape const& shape, T const* image, float* means) {
-    int const area = shape.strip_area();
-    int const groups = shape.channels / N;
-    float const scale = 1.0f / static_cast<float>(area);
-    for (int item = static_cast<int>(threadIdx.x); item < shape.strips * groups; item += static_cast<int>(blockDim.x)) {
-        int const strip = item / groups;
-        int const channel = item % groups * N;
-        T const* pixel = image + static_cast<int64_t>(strip) * area * shape.pixel_stride + channel;
-        float sums[N] = {};
-        for (int i = 0; i < area; ++i, pixel += shape.pixel_stride) {
-            auto const group = load<N>(pixel);
-#pragma unroll
-            for (int j = 0; j < N; ++j) {
-                sums[j] += to_float(group.values[j]);
-            }
-        }
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            means[strip * shape.channels + channel + j] = sums[j] * scale;
-        }
-    }
-}
-
-// squeezed[k][r] = relu(W1_k L_k)[r], one warp to a row of W1.
-template <int N, typename T>
-__device__ void squeeze(StripGateShape const& shape, T const* w1, float const* means, float* squeezed) {
-    int const lane = static_cast<int>(threadIdx.x) % kWarp;
-    int const warps = static_cast<int>(blockDim.x) / kWarp;
-    int const rows = shape.strips * shape.reduction;
-    for (int row = static_cast<int>(threadIdx.x) / kWarp; row < rows; row += warps) {
-        T const* weights = w1 + static_cast<int64_t>(row) * shape.channels;
-        float const* strip = means + row / shape.reduction * shape.channels;
-        float const sum = sum_over_lanes(partial_dot<N>(weights, strip, shape.channels, lane, kWarp), kWarp);
-        if (lane == 0) {
-            squeezed[row] = sum > 0.0f ? sum : (sum == sum ? 0.0f : sum);  // relu that keeps a NaN visible
-        }
-    }
-}
-
-// Y[c] = 1/K sum_k sigmoid(W2_k squeezed_k)[c] * L_k[c], one thread to a channel.
-template <int N, typename W, typename T>
-__device__ void excite(StripGateShape const& shape, W const* w2, float const* means, float const* squeezed, T* y) {
-    float const scale = 1.0f / static_cast<float>(shape.strips);
-    for (int c = static_cast<int>(threadIdx.x); c < shape.channels; c += static_cast<int>(blockDim.x)) {
-        float sum = 0.0f;
-        for (int k = 0; k < shape.strips; ++k) {
-            int const row = k * shape.channels + c;
-            W const* weights = w2 + static_cast<int64_t>(row) * shape.reduction;
-            float const logit = partial_dot<N>(weights, squeezed + k * shape.reduction, shape.reduction, 0, 1);
-            sum += means[row] / (1.0f + expf(-logit));
-        }
-        y[c] = from_float<T>(sum * scale);
-    }
-}
-
-// Whether rows of `length` values from `address` on are whole groups of N that one instruction can load.
-template <int N, typename T>
-__device__ inline bool in_groups(T const* address, int length) {
-    return length % N == 0 && reinterpret_cast<uintptr_t>(address) % (N * sizeof(T)) == 0;
-}
-
-// One block, one image. `scratch` holds scratch_floats(shape) floats, in shared or in global memory.
-// Every input is read 16 bytes at a time where its sizes and address allow it, value by value elsewhere.
-template <typename T, typename W>
-__device__ void strip_gate_image(
-    StripGateShape const& shape, T const* x, W const* w1, W const* w2, T* y, float* scratch) {
-    constexpr int kN = kVectorBytes / static_cast<int>(sizeof(T));
-    constexpr int kW = kVectorBytes / static_cast<int>(sizeof(W));
-    float* const means = scratch;
-    float* const squeezed = scratch + shape.strips * shape.channels;
-    int64_t const image = static_cast<int64_t>(blockIdx.x);
-    T const* const source = x + image * shape.image_elements();
-    if (shape.channels_last) {
-        in_groups<kN>(source, shape.channels) && shape.pixel_stride % kN == 0 ? strip_means_nhwc<kN>(shape, source, means)
-                                              : strip_means_nhwc<1>(shape, source, means);
+// Step 2 with 16-byte loads where sizes and address of W1 allow them.
+template <int kImages, typename X, typename W>
+__device__ void squeeze_slice(StripGateProblem<X, W> const& problem, Slice slice, Tile tile, Means means,
+    float* partial, int64_t image_stride) {
+    constexpr int kN = kPerVector<W>;
+    StripGateShape const& shape = problem.shape;
+    W const* const weights = problem.w1_of(slice);
+    if (slice.channels % kN == 0 && in_vectors<kN>(weights, shape.channels)) {
+        squeeze<kImages, kN>(shape, problem.plan.tile_images, weights, slice, tile, means, partial, image_stride);
     } else {
-        in_groups<kN>(source, shape.strip_area()) ? strip_means_nchw<kN>(shape, source, means)
-                                                  : strip_means_nchw<1>(shape, source, means);
+        squeeze<kImages, 1>(shape, problem.plan.tile_images, weights, slice, tile, means, partial, image_stride);
+    }
+}
+
+// Step 4, likewise.
+template <int kImages, typename X, typename W>
+__device__ void excite_slice(
+    StripGateProblem<X, W> const& problem, Slice slice, Tile tile, Means means, float const* squeezed) {
+    constexpr int kN = kPerVector<W>;
+    StripGateShape const& shape = problem.shape;
+    W const* const weights = problem.w2_of(slice);
+    X* const y = problem.y + static_cast<int64_t>(tile.first) * shape.channels + slice.first;
+    if (in_vectors<kN>(weights, shape.reduction)) {
+        excite<kImages, kN>(shape, problem.plan.tile_images, weights, slice, tile, means, squeezed, y);
+    } else {
+        excite<kImages, 1>(shape, problem.plan.tile_images, weights, slice, tile, means, squeezed, y);
+    }
+}
+
+// Keeps the strip means of a tile, which are in shared memory, for excite_block.
+template <typename X, typename W>
+__device__ void keep_means(StripGateProblem<X, W> const& problem, Slice slice, Tile tile, Means means) {
+    Means const kept = problem.workspace_means(tile, slice);
+    for (int strip = 0; strip < tile.images * problem.shape.strips; ++strip) {
+        float* const to = kept.of(strip / problem.shape.strips, strip % problem.shape.strips);
+        float const* const from = means.of(strip / problem.shape.strips, strip % problem.shape.strips);
+        for (int c = static_cast<int>(threadIdx.x); c < slice.channels; c += static_cast<int>(blockDim.x)) {
+            to[c] = from[c];
+        }
+    }
+}
+
+// Step 3 in a cluster: relu of the partial sums of all its blocks.
+template <typename X, typename W>
+__device__ void combine_cluster(StripGateProblem<X, W> const& problem, float const* partial, float* squeezed) {
+    int const sums = static_cast<int>(sums_floats(problem.shape, problem.plan));
+    cluster_barrier();
+    for (int i = static_cast<int>(threadIdx.x); i < sums; i += static_cast<int>(blockDim.x)) {
+        float sum = 0.0f;
+#pragma unroll 4
+        for (int rank = 0; rank < problem.plan.slices; ++rank) {
+            sum += in_block_of_cluster(partial, rank)[i];
+        }
+        squeezed[i] = relu(sum);
     }
     __syncthreads();
-    in_groups<kW>(w1, shape.channels) ? squeeze<kW>(shape, w1, means, squeezed)
-                                      : squeeze<1>(shape, w1, means, squeezed);
+}
+
+// Step 3 from the workspace.
+template <typename X, typename W>
+__device__ void combine_workspace(StripGateProblem<X, W> const& problem, Tile tile, float* squeezed) {
+    int const sums_of_image = static_cast<int>(problem.sums_of_image());
+    float const* const partial = problem.workspace_sums(tile, 0);
+    for (int i = static_cast<int>(threadIdx.x); i < tile.images * sums_of_image; i += static_cast<int>(blockDim.x)) {
+        int64_t const image = i / sums_of_image;
+        float const* const first = partial + image * problem.plan.slices * sums_of_image + i % sums_of_image;
+        float sum = 0.0f;
+#pragma unroll 4
+        for (int s = 0; s < problem.plan.slices; ++s) {
+            sum += first[static_cast<int64_t>(s) * sums_of_image];
+        }
+        squeezed[i] = relu(sum);
+    }
     __syncthreads();
-    T* const target = y + image * shape.channels;
-    in_groups<kW>(w2, shape.reduction) ? excite<kW>(shape, w2, means, squeezed, target)
-                                       : excite<1>(shape, w2, means, squeezed, target);
+}
+
+// Grid (slices, tiles at once); `shared` has squeeze_shared_bytes(). kFused: all steps, in clusters of (slices, 1).
+// kTwoKernels: means and partial sums, into the workspace.
+template <int kImages, typename X, typename W>
+__device__ void squeeze_block(StripGateProblem<X, W> const& problem, float* shared) {
+    StripGatePlan const& plan = problem.plan;
+    bool const fused = plan.method == StripGateMethod::kFused;
+    int const sums = static_cast<int>(sums_floats(problem.shape, plan));
+    float* const both_partial = shared + means_floats(problem.shape, plan);
+    Means const means = problem.shared_means(shared);
+    int const slice_index = static_cast<int>(blockIdx.x);
+    Slice const slice = problem.slice(slice_index);
+    int const step = static_cast<int>(gridDim.y);
+    int index = static_cast<int>(blockIdx.y);
+    prefetch_x(problem.shape, problem.x, slice, problem.tile(index));
+    prefetch_weights(problem, slice);
+    for (int turn = 0; index < plan.tiles(problem.shape); index += step, ++turn) {
+        Tile const tile = problem.tile(index);
+        if (index + step < plan.tiles(problem.shape)) {
+            prefetch_x(problem.shape, problem.x, slice, problem.tile(index + step));
+        }
+        strip_means(problem.shape, problem.x, slice, tile, means);
+        __syncthreads();
+        // Two sets in turn: while a slower block still reads those of this tile, the next tile's go to the other set,
+        // and nobody is two tiles ahead of the barrier.
+        float* const partial = fused ? both_partial + turn % 2 * sums : problem.workspace_sums(tile, slice_index);
+        int64_t const image_stride = (fused ? 1 : plan.slices) * problem.sums_of_image();
+        squeeze_slice<kImages>(problem, slice, tile, means, partial, image_stride);
+        if (fused) {
+            float* const squeezed = both_partial + 2 * sums;
+            combine_cluster(problem, partial, squeezed);
+            excite_slice<kImages>(problem, slice, tile, means, squeezed);
+        } else {
+            keep_means(problem, slice, tile, means);
+        }
+        __syncthreads();  // the next tile's means take the place of these
+    }
+    if (fused) {
+        cluster_barrier();  // shared memory lives as long as others may read it
+    }
+}
+
+// kTwoKernels, the second: from the workspace to Y. The same grid; `shared` has excite_shared_bytes().
+template <int kImages, typename X, typename W>
+__device__ void excite_block(StripGateProblem<X, W> const& problem, float* shared) {
+    Slice const slice = problem.slice(static_cast<int>(blockIdx.x));
+    for (int index = static_cast<int>(blockIdx.y); index < problem.plan.tiles(problem.shape);
+         index += static_cast<int>(gridDim.y)) {
+        Tile const tile = problem.tile(index);
+        combine_workspace(problem, tile, shared);
+        excite_slice<kImages>(problem, slice, tile, problem.workspace_means(tile, slice), shared);
+        __syncthreads();  // the next tile's sums take the place of these
+    }
 }
 
 }  // namespace lgeu

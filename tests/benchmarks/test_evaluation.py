@@ -1,55 +1,9 @@
 """What the benchmarks of evaluation keep of a run that was cut off, and which earlier figures they go on from."""
 
-import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
-
-import pytest
-
-from runtime.errors import InputError
-
-CIRCUMSTANCES = {
-    "features": {"from": "generated, small", "queries": 50},
-    "gpu": "a GPU",
-    "gpu_mb": 85899.345920,
-    "cuda": "12.8",
-    "machine": {"processor": "a processor", "cores": "2"},
-    "versions": {"python": "3.11.9", "numpy": "2.1.0", "torch": "2.6.0"},
-}
-
-
-@pytest.fixture
-def cuda(repository: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script, whose neighbours are imported by their bare names."""
-    monkeypatch.syspath_prepend(str(repository / "benchmarks"))
-    return importlib.import_module("evaluation_cuda")
-
-
-def test_pieces_of_the_same_circumstances_are_kept(cuda: ModuleType, tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    assert cuda.done_before(path, CIRCUMSTANCES) == {}
-    pieces = {"metrics": {"cpu / gpu": 9.5}}
-    path.write_text(json.dumps({**CIRCUMSTANCES, "date": "2020-01-01", "pieces": pieces}))
-    assert cuda.done_before(path, CIRCUMSTANCES) == pieces
-
-
-@pytest.mark.parametrize("name", list(CIRCUMSTANCES))
-def test_pieces_of_other_circumstances_are_refused(cuda: ModuleType, name: str, tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    path.write_text(json.dumps({**CIRCUMSTANCES, name: "another", "pieces": {}}))
-    with pytest.raises(InputError, match=rf"figures\.json holds pieces measured with other {name}, .* another file"):
-        cuda.done_before(path, CIRCUMSTANCES)
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"pieces": {}}'])
-def test_another_file_is_refused(cuda: ModuleType, content: str, tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    path.write_text(content)
-    with pytest.raises(InputError, match=r"figures\.json holds no pieces that this wrote"):
-        cuda.done_before(path, CIRCUMSTANCES)
 
 
 def run(repository: Path, *options: str | Path) -> "subprocess.CompletedProcess[str]":

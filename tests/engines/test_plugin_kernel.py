@@ -1,49 +1,68 @@
 """The kernel's device code, compiled for the CPU, against the operator's definition in NumPy float64."""
 
-import ctypes
-import shutil
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_cases import GRID, TYPE_NAMES, TYPES, Floats, Inputs, Problem, assert_agrees, make_inputs
 from numpy.typing import NDArray
+from strip_gate_library import FUSED, TWO_KERNELS, Device, Plan, Shape, StripGateLibrary, Types
 
-Kernel = Callable[..., NDArray[np.generic]]
-
-# Sums are fp32 in any case; a half result is off by its own rounding, relative to values around 1.
-TOLERANCE = {np.float32: 2e-6, np.float16: 1e-3}
+HOPPER, AMPERE, ORIN = Device(132, True), Device(108, False), Device(16, False)
 
 
-def strip_gate_float64(x: NDArray, w1: NDArray, w2: NDArray) -> NDArray[np.float64]:
-    """The paper's equations (1) to (4) for X (N, C, H, W), W1 (K, R, C), W2 (K, C, R), image by image."""
-    x, w1, w2 = (array.astype(np.float64) for array in (x, w1, w2))
-    strips, rows = len(w1), x.shape[2] // len(w1)
-    y = np.zeros(x.shape[:2])
-    for n in range(len(x)):
-        gated = np.empty_like(x[n])
-        for k in range(strips):
-            strip = x[n, :, k * rows : (k + 1) * rows]
-            local = strip.mean(axis=(1, 2))
-            gate = 1 / (1 + np.exp(-(w2[k] @ np.maximum(w1[k] @ local, 0))))
-            gated[:, k * rows : (k + 1) * rows] = strip * gate[:, None, None]
-        y[n] = gated.mean(axis=(1, 2))
-    return y
+@dataclass(frozen=True)
+class Kernel:
+    """The library, and its launch on arrays."""
+
+    library: StripGateLibrary
+
+    def plan(self, x: NDArray, w1: NDArray, device: Device) -> Plan:
+        return self.library.plan(shape_of(x, w1), types_of(x, w1), device)
+
+    def run(
+        self,
+        plan: Plan,
+        x: NDArray,
+        w1: NDArray,
+        w2: NDArray,
+        channels_last: bool = False,
+        pixel_stride: int | None = None,
+    ) -> NDArray[np.generic]:
+        """Y (N, C) of X (N, C, H, W), which is laid out as asked; what pads a pixel is NaN, and the workspace is."""
+        n, c = x.shape[:2]
+        shape = shape_of(x, w1, channels_last, pixel_stride)
+        assert self.library.plan_refusal(shape, plan, HOPPER) is None
+        if channels_last:
+            pixels = np.full((n, *x.shape[2:], shape.pixel_stride), np.nan, x.dtype)
+            pixels[..., :c] = x.transpose(0, 2, 3, 1)
+            x = offset_copy(pixels, x.ctypes.data % 64 // x.itemsize)
+        y = np.full(n * c + 64, np.nan, x.dtype)
+        workspace = np.full(self.library.plan_workspace_bytes(shape, plan) // 4 + 64, np.nan, np.float32)
+        x_at, w1_at, w2_at, y_at, workspace_at = (array.ctypes.data for array in (x, w1, w2, y, workspace))
+        self.library.launch(shape, types_of(x, w1), plan, addresses=(x_at, w1_at, w2_at, y_at, workspace_at), stream=0)
+        assert np.isnan(y[n * c :]).all()
+        assert np.isnan(workspace[-64:]).all()
+        return y[: n * c].reshape(n, c)
 
 
-def inputs(
-    shape: tuple[int, int, int, int], strips: int, reduction: int, dtype: type
-) -> tuple[NDArray, NDArray, NDArray]:
-    rng = np.random.default_rng([*shape, strips, reduction])
-    channels = shape[1]
-    x = rng.standard_normal(shape) + rng.standard_normal((1, channels, 1, 1))
-    w1 = rng.standard_normal((strips, reduction, channels)) * 4 / channels**0.5
-    w2 = rng.standard_normal((strips, channels, reduction))
-    return x.astype(dtype), w1.astype(dtype), w2.astype(dtype)
+def shape_of(x: NDArray, w1: NDArray, channels_last: bool = False, pixel_stride: int | None = None) -> Shape:
+    return Shape(*x.shape, *w1.shape[:2], channels_last, pixel_stride or x.shape[1])
 
 
-def offset_copy(array: NDArray, elements: int) -> NDArray:
+def types_of(x: NDArray, w1: NDArray) -> Types:
+    return Types(int(x.dtype == np.float16), int(w1.dtype == np.float16))
+
+
+def inputs(problem: Problem, x_type: Floats, weights_type: Floats | None = None) -> Inputs:
+    """X, W1 and W2 on 64-byte boundaries."""
+    x, w1, w2 = make_inputs(problem, x_type, weights_type or x_type)
+    return offset_copy(x), offset_copy(w1), offset_copy(w2)
+
+
+def offset_copy(array: NDArray, elements: int = 0) -> NDArray:
     """The same values at an address `elements` past a 64-byte boundary."""
     item = array.itemsize
     memory = np.empty(array.nbytes + 64 + elements * item, np.uint8)
@@ -54,76 +73,82 @@ def offset_copy(array: NDArray, elements: int) -> NDArray:
 
 
 @pytest.fixture(scope="module")
-def kernel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Kernel:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed")
-    plugin = repository / "engines" / "plugin"
-    library = tmp_path_factory.mktemp("host") / "libstrip_gate_host.so"
-    flags = ["-O2", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    source = plugin / "host" / "strip_gate_host.cpp"
-    subprocess.run([compiler, *flags, f"-I{plugin}", str(source), "-o", str(library)], check=True)
-    run = ctypes.CDLL(str(library)).strip_gate_host
-
-    def call(x: NDArray, w1: NDArray, w2: NDArray, channels_last: bool) -> NDArray[np.generic]:
-        n, c, h, w = x.shape
-        if channels_last:
-            x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-        y = np.full((n, c), np.nan, x.dtype)
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (x, w1, w2, y)]
-        half = int(x.dtype == np.float16)
-        assert run(n, c, h, w, w1.shape[0], w1.shape[1], int(channels_last), half, *pointers) == 0
-        return y
-
-    return call
+def kernel(kernel_on_the_cpu: StripGateLibrary) -> Kernel:
+    return Kernel(kernel_on_the_cpu)
 
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float", "half"])
-@pytest.mark.parametrize(
-    ("shape", "strips", "reduction"),
-    [
-        ((1, 2048, 8, 4), 4, 16),  # the network of the paper at 256 x 128
-        ((3, 512, 8, 4), 4, 16),
-        ((3, 64, 4, 2), 4, 16),  # 128 x 64: strips smaller than 16 bytes
-        ((1, 2048, 16, 8), 1, 16),  # the SE unit, last stride 1
-        ((1, 2048, 8, 4), 8, 64),  # more strip means than shared memory holds on a GPU
-        ((0, 64, 8, 4), 4, 16),
-        ((3, 10, 6, 5), 3, 3),  # nothing is a multiple of 8, odd width
-        ((1, 1, 1, 1), 1, 1),
-        ((3, 8, 8, 7), 2, 8),
-        ((1, 8, 24, 12), 8, 1),
-        ((1, 40, 7, 33), 7, 5),
-        ((1, 24, 5, 3), 5, 8),
-        ((1, 72, 12, 11), 6, 2),
-        ((2, 513, 8, 4), 4, 16),  # one channel more than threads in a block
-    ],
-)
+@pytest.mark.parametrize(("x_type", "weights_type"), TYPES, ids=TYPE_NAMES)
+@pytest.mark.parametrize("problem", GRID, ids=str)
 def test_agrees_with_float64(
-    kernel: Kernel,
-    shape: tuple[int, int, int, int],
-    strips: int,
-    reduction: int,
-    dtype: type,
-    channels_last: bool,
+    kernel: Kernel, problem: Problem, x_type: Floats, weights_type: Floats, channels_last: bool
 ) -> None:
-    x, w1, w2 = inputs(shape, strips, reduction, dtype)
+    """As planned for a GPU with clusters and for one without."""
+    x, w1, w2 = inputs(problem, x_type, weights_type)
+    for device in (HOPPER, ORIN):
+        plan = kernel.plan(x, w1, device) if len(x) else Plan(FUSED, 64, 1, 1, 1, 256)
+        assert_agrees(kernel.run(plan, x, w1, w2, channels_last), (x, w1, w2))
 
-    y = kernel(x, w1, w2, channels_last)
 
-    assert y.dtype == dtype
-    np.testing.assert_allclose(y, strip_gate_float64(x, w1, w2), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+@pytest.mark.parametrize("threads", [32, 256])
+@pytest.mark.parametrize("tiles_at_once", [1, 3])
+@pytest.mark.parametrize("tile_images", [1, 2, 4, 8])
+@pytest.mark.parametrize(
+    ("method", "slice_channels", "slices"),
+    [(FUSED, 200, 1), (FUSED, 104, 2), (FUSED, 32, 7), (TWO_KERNELS, 200, 1), (TWO_KERNELS, 64, 4)],
+)
+def test_every_plan_gives_the_same(
+    kernel: Kernel, method: int, slice_channels: int, slices: int, tile_images: int, tiles_at_once: int, threads: int
+) -> None:
+    """A last tile with one image, more turns than one, and a last slice that is shorter."""
+    x, w1, w2 = inputs(Problem(tile_images * 3 + 1, 200, 4, 4, 2, 20), np.float16)
+    plan = Plan(method, slice_channels, slices, tile_images, tiles_at_once, threads)
+
+    y = kernel.run(plan, x, w1, w2)
+
+    assert_agrees(y, (x, w1, w2))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_sizes_at_random(kernel: Kernel, data: st.DataObject) -> None:
+    def some(least: int, most: int) -> int:
+        return data.draw(st.integers(least, most))
+
+    strips, channels = some(1, 4), some(1, 140)
+    problem = Problem(some(0, 9), channels, strips * some(1, 5), some(1, 9), strips, some(1, 40))
+    x_type, weights_type = data.draw(st.sampled_from(TYPES))
+    x, w1, w2 = (offset_copy(array, some(0, 1)) for array in inputs(problem, x_type, weights_type))
+    slice_channels = 8 * some(max(1, -(-channels // 64)), 18)
+    slices = -(-channels // slice_channels)
+    plan = Plan(some(0, 1), slice_channels, slices, 2 ** some(0, 2), some(1, 3), 32 * some(1, 3))
+    pixel_stride = channels + data.draw(st.sampled_from([0, 3, -channels % 8, 8]))
+
+    y = kernel.run(plan, x, w1, w2, data.draw(st.booleans()), pixel_stride)
+
+    assert_agrees(y, (x, w1, w2))
 
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float", "half"])
-def test_addresses_that_forbid_wide_loads_give_the_same(kernel: Kernel, dtype: type, channels_last: bool) -> None:
-    aligned = inputs((2, 64, 8, 4), 4, 16, dtype)
-    shifted = tuple(offset_copy(array, 1) for array in aligned)
+def test_addresses_that_forbid_wide_loads_give_the_same(kernel: Kernel, dtype: Floats, channels_last: bool) -> None:
+    aligned = inputs(Problem(2, 128, 8, 4, 4, 16), dtype)
+    shifted = [offset_copy(array, 1) for array in aligned]
+    plan = kernel.plan(aligned[0], aligned[1], HOPPER)
 
-    y = kernel(*shifted, channels_last)
+    y = kernel.run(plan, *shifted, channels_last=channels_last)
 
-    np.testing.assert_allclose(y, strip_gate_float64(*aligned), rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    assert_agrees(y, aligned)
+
+
+@pytest.mark.parametrize(("channels", "pixel_stride"), [(10, 16), (64, 72), (64, 67)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["float", "half"])
+def test_what_pads_a_pixel_is_not_read(kernel: Kernel, dtype: Floats, channels: int, pixel_stride: int) -> None:
+    x, w1, w2 = inputs(Problem(3, channels, 8, 4, 4, 16), dtype)
+
+    y = kernel.run(kernel.plan(x, w1, HOPPER), x, w1, w2, channels_last=True, pixel_stride=pixel_stride)
+
+    assert_agrees(y, (x, w1, w2))
 
 
 def test_sums_do_not_overflow_in_half(kernel: Kernel) -> None:
@@ -132,16 +157,101 @@ def test_sums_do_not_overflow_in_half(kernel: Kernel) -> None:
     w1 = np.full((2, 8, 64), 1.0, np.float16)
     w2 = np.full((2, 64, 8), 1e-3, np.float16)
 
-    y = kernel(x, w1, w2, False)
+    y = kernel.run(kernel.plan(x, w1, HOPPER), x, w1, w2)
 
     np.testing.assert_allclose(y, np.full((1, 64), 3e4), rtol=1e-3)
 
 
-def test_a_nan_in_the_input_is_not_hidden_by_the_rectifier(kernel: Kernel) -> None:
-    x, w1, w2 = inputs((2, 16, 4, 4), 2, 4, np.float32)
+@pytest.mark.parametrize("device", [HOPPER, ORIN], ids=["cluster", "two kernels"])
+def test_a_nan_in_the_input_is_not_hidden_by_the_rectifier(kernel: Kernel, device: Device) -> None:
+    x, w1, w2 = inputs(Problem(2, 512, 4, 4, 2, 4), np.float32)
     x[1, 3, 0, 0] = np.nan
 
-    y = kernel(x, w1, w2, False)
+    y = kernel.run(kernel.plan(x, w1, device), x, w1, w2)
 
     assert np.isfinite(y[0]).all()
     assert np.isnan(y[1]).all()
+
+
+BATCHES = (1, 2, 3, 8, 31, 32, 64, 128, 512, 4096)
+
+
+def shapes() -> list[Shape]:
+    sizes = [(2048, 8, 4, 4, 16), (2048, 16, 8, 4, 16), (2048, 8, 4, 8, 64), (512, 8, 4, 4, 16), (8, 8, 4, 4, 16)]
+    sizes += [
+        (513, 8, 7, 1, 64),
+        (256, 8, 4, 4, 16),
+        (65536, 8, 4, 8, 64),
+        (2048, 512, 4, 512, 16),
+        (10, 6, 5, 3, 3072),
+    ]
+    return [Shape(batch, *size, False, size[0]) for batch in BATCHES for size in sizes]
+
+
+@pytest.mark.parametrize("types", [Types(0, 0), Types(1, 1), Types(1, 0)], ids=str)
+@pytest.mark.parametrize("device", [HOPPER, AMPERE, ORIN, Device(1, False), Device(20, True)], ids=str)
+def test_plans_can_be_launched_in_the_declared_workspace(kernel: Kernel, device: Device, types: Types) -> None:
+    for shape in shapes():
+        plan = kernel.library.plan(shape, types, device)
+        assert kernel.library.plan_refusal(shape, plan, device) is None, (shape, plan)
+        declared = kernel.library.workspace_bytes(shape, types)
+        assert kernel.library.plan_workspace_bytes(shape, plan) <= declared, (shape, plan)
+
+
+def test_the_workspace_grows_with_the_batch(kernel: Kernel) -> None:
+    size = (2048, 8, 4, 4, 16, False, 2048)
+    needed = [kernel.library.workspace_bytes(Shape(batch, *size), Types(1, 1)) for batch in range(0, 600, 7)]
+    assert needed == sorted(needed)
+
+
+@pytest.mark.parametrize("weights", [0, 1], ids=["float", "half"])
+def test_one_image_is_spread_over_the_gpu(kernel: Kernel, weights: int) -> None:
+    shape = Shape(1, 2048, 8, 4, 4, 16, False, 2048)
+    assert kernel.library.plan(shape, Types(weights, weights), HOPPER).slices == 8
+    assert kernel.library.plan(shape, Types(weights, weights), AMPERE).slices >= 8
+
+
+@pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=["cluster", "two kernels"])
+@pytest.mark.parametrize("height", [8, 16])
+@pytest.mark.parametrize("types", [Types(0, 0), Types(1, 1)], ids=["float", "half"])
+def test_many_images_share_the_weights_they_read(kernel: Kernel, types: Types, height: int, device: Device) -> None:
+    """Half of the bytes of X, and every multiprocessor has work."""
+    shape = Shape(512, 2048, height, height // 2, 4, 16, False, 2048)
+    plan = kernel.library.plan(shape, types, device)
+    weight_elements = 2 * 4 * 16 * 2048
+    assert weight_elements <= plan.tile_images * 2048 * height * (height // 2) / 2
+    assert plan.slices * plan.tiles_at_once >= device.multiprocessors
+
+
+@pytest.mark.parametrize(
+    ("strips", "reduction", "refused"),
+    [(4, 16, False), (1, 12288, False), (768, 1, False), (769, 1, True), (4, 3073, True)],
+)
+def test_sums_that_no_block_can_hold_are_refused(kernel: Kernel, strips: int, reduction: int, refused: bool) -> None:
+    reason = kernel.library.refusal(Shape(1, 64, strips, 4, strips, reduction, False, 64))
+    assert (reason is not None) == refused
+    assert reason is None or "K * max(R, 16) is above 12,288" in reason
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (Plan(FUSED, 256, 8, 1, 1, 256), None),
+        (Plan(FUSED, 128, 16, 1, 1, 256), "not one cluster"),
+        (Plan(TWO_KERNELS, 128, 8, 1, 1, 256), "whole groups of 8"),
+        (Plan(TWO_KERNELS, 100, 21, 1, 1, 256), "whole groups of 8"),
+        (Plan(FUSED, 256, 8, 3, 1, 256), "1, 2, 4 or 8 images"),
+        (Plan(FUSED, 256, 8, 1, 0, 256), "65,535"),
+        (Plan(FUSED, 256, 8, 1, 1, 48), "whole warps"),
+        (Plan(FUSED, 256, 8, 1, 1, 512), "whole warps"),
+        (Plan(TWO_KERNELS, 2048, 1, 2, 1, 256), "48 KB"),
+    ],
+)
+def test_plans_that_cannot_be_launched_are_refused(kernel: Kernel, plan: Plan, reason: str | None) -> None:
+    given_reason = kernel.library.plan_refusal(Shape(4, 2048, 8, 4, 4, 16, False, 2048), plan, HOPPER)
+    assert given_reason is None if reason is None else reason in (given_reason or "")
+
+
+def test_a_cluster_is_refused_where_there_are_none(kernel: Kernel) -> None:
+    shape, plan = Shape(1, 2048, 8, 4, 4, 16, False, 2048), Plan(FUSED, 256, 8, 1, 1, 256)
+    assert "not one cluster" in (kernel.library.plan_refusal(shape, plan, ORIN) or "")

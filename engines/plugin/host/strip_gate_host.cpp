@@ -1,39 +1,58 @@
-// The kernel's device code as a CPU library, for tests: g++ -shared -fPIC -std=c++17 -I.. strip_gate_host.cpp
+// strip_gate_launch.h for the CPU: the kernel's device code as fibres, for tests. As a library:
+//     g++ -shared -fPIC -std=c++17 -I.. strip_gate_host.cpp ../strip_gate_plan.cpp ../strip_gate_c_api.cpp
 #include "strip_gate_kernel.cuh"
+#include "strip_gate_launch.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <limits>
-#include <vector>
-
+namespace lgeu {
 namespace {
 
-template <typename T>
-void run(lgeu::StripGateShape const& shape, void const* x, void const* w1, void const* w2, void* y) {
-    shim::Block block;
-    // Scratch is filled with NaN, so that a value used before it is written shows in the result.
-    std::vector<float> scratch(static_cast<size_t>(lgeu::scratch_floats(shape)));
-    for (int image = 0; image < shape.images; ++image) {
-        std::fill(scratch.begin(), scratch.end(), std::numeric_limits<float>::quiet_NaN());
-        blockIdx.x = static_cast<unsigned>(image);
-        block.run(lgeu::kThreadsPerBlock, [&] {
-            lgeu::strip_gate_image(shape, static_cast<T const*>(x), static_cast<T const*>(w1),
-                static_cast<T const*>(w2), static_cast<T*>(y), scratch.data());
-        });
+shim::Grid grid_of(StripGatePlan const& plan, size_t shared_bytes, bool cluster) {
+    auto const slices = static_cast<unsigned>(plan.slices);
+    return {slices, static_cast<unsigned>(plan.tiles_at_once), static_cast<unsigned>(plan.threads),
+        cluster ? slices : 1, shared_bytes / sizeof(float)};
+}
+
+template <int kImages, typename X, typename W>
+void run_tiles_of(StripGateProblem<X, W> const& problem) {
+    StripGateShape const& shape = problem.shape;
+    StripGatePlan const& plan = problem.plan;
+    bool const fused = plan.method == StripGateMethod::kFused;
+    shim::run(grid_of(plan, squeeze_shared_bytes(shape, plan), fused),
+        [&](float* shared) { squeeze_block<kImages>(problem, shared); });
+    if (!fused) {
+        shim::run(grid_of(plan, excite_shared_bytes(shape, plan), false),
+            [&](float* shared) { excite_block<kImages>(problem, shared); });
     }
+}
+
+template <typename X, typename W>
+void run_types(StripGateShape const& shape, StripGatePlan const& plan, void const* x, void const* w1, void const* w2,
+    void* y, void* workspace) {
+    StripGateProblem<X, W> const problem{shape, plan, static_cast<X const*>(x), static_cast<W const*>(w1),
+        static_cast<W const*>(w2), static_cast<X*>(y), static_cast<float*>(workspace)};
+    plan.tile_images % kImagesTogether == 0 ? run_tiles_of<kImagesTogether>(problem) : run_tiles_of<1>(problem);
 }
 
 }  // namespace
 
-// Returns 0, or 1 where the threads of a block did not reach their barriers together.
-extern "C" int strip_gate_host(int images, int channels, int height, int width, int strips, int reduction,
-    int channels_last, int half, void const* x, void const* w1, void const* w2, void* y) {
-    lgeu::StripGateShape const shape{images, channels, height, width, strips, reduction, channels_last != 0, channels};
-    try {
-        (half != 0 ? run<_Float16> : run<float>)(shape, x, w1, w2, y);
-    } catch (std::exception const& error) {
-        std::fprintf(stderr, "strip_gate_host: %s\n", error.what());
-        return 1;
-    }
-    return 0;
+char const* describe_device(StripGateDevice&) { return "a CPU is no device to plan for"; }
+
+char const* launch_strip_gate(StripGateShape const&, StripGateTypes const&, void const*, void const*, void const*,
+    void*, void*, CUstream_st*) {
+    return "a CPU is no device to plan for";
 }
+
+char const* launch_strip_gate_plan(StripGateShape const& shape, StripGateTypes const& types, StripGatePlan const& plan,
+    void const* x, void const* w1, void const* w2, void* y, void* workspace, CUstream_st*) {
+    bool const half_weights = types.weights == ElementType::kHalf;
+    auto const run = types.x == ElementType::kHalf ? (half_weights ? run_types<__half, __half> : run_types<__half, float>)
+                                                   : (half_weights ? run_types<float, __half> : run_types<float, float>);
+    try {
+        run(shape, plan, x, w1, w2, y, workspace);
+    } catch (std::logic_error const&) {
+        return "not all threads reached the same barrier";
+    }
+    return nullptr;
+}
+
+}  // namespace lgeu
