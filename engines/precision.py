@@ -24,8 +24,9 @@ from .strip_gate import is_strip_gate
 
 FP16_MAX = float(np.finfo(np.float16).max)
 
-# The sum of squares inside may be beyond fp16 where neither what they read nor what they give is (ConvNeXt V2's GRN).
-_SUMS_OF_SQUARES = {"ReduceL2", "ReduceSumSquare"}
+# The squares inside may be beyond fp16 where neither what these read nor what they give is, and a strongly typed engine
+# computes them in the type that it reads: parsers up to TensorRT 10.1 at least make three layers of a ReduceL2.
+_SQUARING = {"ReduceL2", "ReduceSumSquare", "LayerNormalization", "GroupNormalization", "InstanceNormalization"}
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -33,7 +34,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Batch norm is folded in float32 first. The normalisation of the pixels and the L2 norm stay in float32, with one
     Cast behind the former and one before the latter; StripGate takes and gives half. A plain mean (gate "none") is
-    taken in float32, as StripGate's is, and so are sums of squares.
+    taken in float32, as StripGate's is; norms and sums of squares inside the network are, too, between Casts.
 
     Args:
         model: a float32 model with a manifest, functions kept or stripped; it is not changed. One that is fp16 already
@@ -91,7 +92,7 @@ class _Cast:
     def run(self) -> None:
         """Cast the graph in place."""
         single = float32_nodes(self.graph)
-        single |= {index for index, node in enumerate(self.graph.node) if node.op_type in _SUMS_OF_SQUARES}
+        single |= {index for index, node in enumerate(self.graph.node) if node.op_type in _SQUARING}
         for index, original in enumerate(self.graph.node):
             node = onnx.NodeProto.FromString(original.SerializeToString())
             half = index not in single

@@ -177,6 +177,22 @@ def test_sums_of_squares_are_float32(make_model: MakeModel, run_onnx: Run, image
     assert (run_onnx(half, images) * run_onnx(model, images)).sum(1).min() > 0.9999
 
 
+def test_a_layer_norm_is_float32_between_casts(make_model: MakeModel, run_onnx: Run, images: Images) -> None:
+    model = make_model()
+    random = np.random.default_rng(3)
+    for name in ("norm.weight", "norm.bias"):
+        model.graph.initializer.append(numpy_helper.from_array(random.uniform(0.5, 2, 4).astype(np.float32), name))
+    norm = helper.make_node("LayerNormalization", ["c3", "norm.weight", "norm.bias"], ["c3_new"], name="norm")
+    insert_before_x(model, norm)
+    half = to_fp16(model)
+    kinds = types(half)
+    (norm,) = (node for node in half.graph.node if node.name == "norm")
+    assert {kinds[name] for name in (*norm.input, *norm.output)} == {TensorProto.FLOAT}
+    (residual,) = (node for node in half.graph.node if node.name == "residual")
+    assert {kinds[name] for name in (*residual.input, *residual.output)} == {TensorProto.FLOAT16}
+    assert (run_onnx(half, images) * run_onnx(model, images)).sum(1).min() > 0.9999
+
+
 @pytest.mark.parametrize("value", [65_520.0, -1e9, np.inf, np.nan])
 def test_a_weight_beyond_fp16_is_named(make_model: MakeModel, value: float) -> None:
     model = make_model()
