@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from kernel_cases import GRID, TYPES, Problem, assert_agrees, in_layout, layouts_of, make_inputs
-from plugin_harness import PLUGIN, Engine, Harness, HarnessError, compile_for_gpu, compile_for_host
+from plugin_harness import Engine, Harness, HarnessError, compile_for_gpu, compile_for_host
 
 PAPER = Problem(33, 2048, 8, 4, 4, 16)
 
@@ -33,9 +33,6 @@ def cpu(tensorrt_headers: Path, cuda_headers: Path, tmp_path_factory: pytest.Tem
     """The harness on this machine's CPU, with the plugin's own object and its kernel compiled by g++."""
     if shutil.which("g++") is None:
         pytest.skip("g++ is not installed")
-    host = (PLUGIN / "host" / "strip_gate_host.cpp").read_text()
-    if "launch_strip_gate(" not in host or "a CPU is no device" in host:
-        pytest.skip("the kernel's host build cannot be launched by the plugin yet")
     return Harness(*compile_for_host(tensorrt_headers, cuda_headers, tmp_path_factory.mktemp("cpu")))
 
 
