@@ -18,7 +18,7 @@ TORCH_FREE = ("runtime", "eval", "engines")
 TORCH_PACKAGES = {"torch", "torchvision", "timm", "accelerate"}
 EDGE_PACKAGES = {
     *("numpy", "cv2", "tqdm"),
-    *("faiss",),  # an extra
+    *("faiss", "scipy"),  # extras
     *("onnxruntime", "tensorrt", "tensorrt_rtx_bindings", "tensorrt_rtx_libs", "cuda", "pycuda", "openvino"),
 }
 

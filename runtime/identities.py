@@ -1,0 +1,129 @@
+"""Who the tracks of a video are: one descriptor a track, the nearest known person, or the same unknown one again."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .embeddings import NO_TRACK, UNKNOWN_PERSON
+from .errors import InputError
+from .gallery import Matches
+
+# Of a track's crops this share, the least like the others, is left out: cut off, covered by somebody else, or of them.
+_LEFT_OUT = 0.25
+
+
+class KnownPeople(Protocol):
+    """A gallery: see `gallery_index.open_gallery`."""
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        """The nearest entry of each of (N, D) `features`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tracklets:
+    """The tracks of a video, by ascending number.
+
+    Attributes:
+        tracks: (T,) int64.
+        descriptors: (T, D) float32, of length 1.
+        first: (T,) int64, frame in which each was first seen.
+        last: (T,) int64, likewise last.
+    """
+
+    tracks: NDArray[np.int64]
+    descriptors: NDArray[np.float32]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+
+def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], features: NDArray[np.float32]) -> Tracklets:
+    """One descriptor for each track: the mean of its embeddings at length 1, without the quarter least like that mean.
+
+    Args:
+        tracks: (N,) track of each embedding; -1 for none, which is left out.
+        frames: (N,) 0-based.
+        features: (N, D) float32, L2-normalised.
+
+    Raises:
+        InputError: the arrays are not of one length.
+    """
+    if not len(tracks) == len(frames) == len(features):
+        raise InputError(
+            f"{len(tracks)} tracks, {len(frames)} frames and {len(features)} embeddings; expected as many of each"
+        )
+    numbers = np.unique(tracks[tracks != NO_TRACK])
+    rows = [np.flatnonzero(tracks == number) for number in numbers]
+    descriptors = [_descriptor(features[each]) for each in rows]
+    return Tracklets(
+        tracks=numbers,
+        descriptors=np.stack(descriptors) if descriptors else np.empty((0, features.shape[1]), np.float32),
+        first=np.array([frames[each].min() for each in rows], np.int64),
+        last=np.array([frames[each].max() for each in rows], np.int64),
+    )
+
+
+def identify(people: Tracklets, gallery: KnownPeople, threshold: float) -> Matches:
+    """The known person that each track is nearest to; person -2 (unknown) and name "" below the threshold.
+
+    Args:
+        people: T tracks.
+        gallery: of known people, by the same model.
+        threshold: cosine similarity; see `lgeu gallery threshold`.
+    """
+    nearest = gallery.nearest(people.descriptors)
+    known = nearest.scores >= threshold
+    return Matches(
+        np.where(known, nearest.person_ids, UNKNOWN_PERSON), nearest.scores, np.where(known, nearest.names, "")
+    )
+
+
+def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:
+    """Local identities, where there is no gallery: tracks of people who left and came back get the same one.
+
+    In the order in which they begin, each track joins the most similar identity of those that were not in the picture
+    at the time, if that reaches the threshold; else it begins another one.
+
+    Args:
+        people: T tracks.
+        threshold: least cosine similarity of a track's descriptor and the mean of an identity's.
+
+    Returns:
+        (T,) int64 identities, from 1.
+    """
+    members: list[list[int]] = []
+    identities = np.empty(len(people), np.int64)
+    for track in np.lexsort((people.tracks, people.first)):
+        similar = [_similarity(people, group, track) if _apart(people, group, track) else -np.inf for group in members]
+        best = int(np.argmax(similar)) if similar else -1
+        if best < 0 or similar[best] < threshold:
+            members.append([])
+            best = len(members) - 1
+        members[best].append(int(track))
+        identities[track] = best + 1
+    return identities
+
+
+def _descriptor(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    similarity = features @ _mean(features)
+    kept = np.argsort(-similarity, kind="stable")[: len(features) - int(_LEFT_OUT * len(features))]
+    return _mean(features[np.sort(kept)])
+
+
+def _mean(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    mean = features.mean(axis=0, dtype=np.float64)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), np.finfo(np.float64).tiny), np.float32)
+
+
+def _similarity(people: Tracklets, group: list[int], track: int) -> float:
+    return float(_mean(people.descriptors[group]) @ people.descriptors[track])
+
+
+def _apart(people: Tracklets, group: list[int], track: int) -> bool:
+    """Whether a track shares no frame with any of a group."""
+    return bool(((people.last[group] < people.first[track]) | (people.first[group] > people.last[track])).all())

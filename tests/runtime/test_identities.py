@@ -1,0 +1,77 @@
+"""Descriptors of tracks, known people, and people who come back."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.embeddings import Embeddings
+from runtime.errors import InputError
+from runtime.gallery import Gallery
+from runtime.identities import Tracklets, describe_tracks, identify, link_tracks
+
+
+def unit(*rows: tuple[float, ...]) -> NDArray[np.float32]:
+    array = np.array(rows, np.float32)
+    return np.asarray(array / np.linalg.norm(array, axis=1, keepdims=True))
+
+
+def tracklets(spans: list[tuple[int, int]], descriptors: NDArray[np.float32]) -> Tracklets:
+    first, last = np.array(spans, np.int64).T
+    return Tracklets(np.arange(1, len(spans) + 1), descriptors, first, last)
+
+
+def test_a_descriptor_is_the_mean_without_the_crops_that_are_unlike_it() -> None:
+    random = np.random.default_rng(0)
+    person = unit((1, 0, 0, 0, 0, 0, 0, 0))
+    good = person + 0.05 * random.normal(size=(12, 8)).astype(np.float32)
+    good /= np.linalg.norm(good, axis=1, keepdims=True)
+    bad = np.repeat(unit((0, 1, 0, 0, 0, 0, 0, 0)), 4, axis=0)
+    features = np.concatenate([good[:5], bad, good[5:]])
+    people = describe_tracks(np.full(16, 3, np.int64), np.arange(16, dtype=np.int64), features)
+    expected = good.astype(np.float64).mean(axis=0)
+    np.testing.assert_allclose(people.descriptors[0], expected / np.linalg.norm(expected), atol=1e-6)
+    assert (people.tracks.tolist(), people.first.tolist(), people.last.tolist()) == ([3], [0], [15])
+
+
+def test_who_has_no_track_is_left_out() -> None:
+    features = np.eye(4, dtype=np.float32)
+    people = describe_tracks(np.array([9, -1, 2, 9]), np.array([0, 0, 1, 7]), features)
+    assert people.tracks.tolist() == [2, 9]
+    assert people.last.tolist() == [1, 7]
+    np.testing.assert_allclose(np.linalg.norm(people.descriptors, axis=1), 1, atol=1e-6)
+    assert len(describe_tracks(np.array([-1]), np.array([0]), features[:1])) == 0
+    with pytest.raises(InputError, match="1 tracks, 2 frames and 4 embeddings"):
+        describe_tracks(np.array([1]), np.array([0, 1]), features)
+
+
+def test_below_the_threshold_nobody_is_known() -> None:
+    gallery = Gallery(
+        Embeddings(np.eye(3, dtype=np.float32), np.array([5, 6, 7]), np.ones(3, np.int64), np.array(["a", "b", "c"])),
+        "g.npz",
+    )
+    people = tracklets([(0, 1), (0, 1)], unit((0.1, 1, 0), (1, 1, 1)))
+    matches = identify(people, gallery, 0.7)
+    assert matches.person_ids.tolist() == [6, -2]
+    assert matches.names.tolist() == ["b", ""]
+    np.testing.assert_allclose(matches.scores, [0.995, 0.577], atol=1e-3)
+    # A score that equals the threshold is known.
+    assert identify(people, gallery, float(matches.scores[1])).person_ids[1] != -2
+
+
+def test_people_who_come_back_are_the_same() -> None:
+    looks = unit((1, 0, 0), (0, 1, 0), (0.95, 0.05, 0), (0, 0, 1), (0.05, 1, 0))
+    people = tracklets([(0, 10), (5, 20), (30, 40), (32, 50), (60, 70)], looks)
+    assert link_tracks(people, 0.9).tolist() == [1, 2, 1, 3, 2]
+    assert link_tracks(people, 0.9999).tolist() == [1, 2, 3, 4, 5]
+
+
+def test_two_in_one_picture_are_never_the_same() -> None:
+    looks = unit((1, 0, 0), (1, 0, 0.01), (1, 0, 0))
+    people = tracklets([(0, 10), (10, 20), (21, 30)], looks)
+    assert link_tracks(people, 0.5).tolist() == [1, 2, 1]
+
+
+def test_the_order_of_beginning_decides_not_the_number() -> None:
+    people = tracklets([(50, 60), (0, 10)], unit((1, 0), (1, 0)))
+    assert link_tracks(people, 0.5).tolist() == [1, 1]
+    assert link_tracks(people, 1.1).tolist() == [2, 1]

@@ -1,0 +1,103 @@
+"""People who walk, cross, are hidden and leave: the tracks that their boxes get."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.errors import InputError
+from runtime.motion import BoxMotion
+from runtime.tracking import AppearanceTracker
+
+pytest.importorskip("scipy", reason="SciPy is not installed")
+
+LOOKS = np.eye(4, dtype=np.float32)
+
+
+def boxes(*left: float, y: float = 50) -> NDArray[np.float32]:
+    return np.array([(x, y, 40, 100) for x in left], np.float32).reshape(-1, 4)
+
+
+def update(
+    tracker: AppearanceTracker, frame: int, people: NDArray[np.float32], looks: NDArray[np.float32]
+) -> list[int]:
+    return tracker.update(frame, people, np.ones(len(people), np.float32), looks).tolist()
+
+
+def test_people_who_walk_keep_their_tracks_in_any_order() -> None:
+    tracker = AppearanceTracker(confirmation=1)
+    for frame in range(40):
+        people = boxes(10 + 5 * frame, 600 - 7 * frame)
+        people[1, 1] = 400
+        order = [0, 1] if frame % 2 else [1, 0]
+        tracks = update(tracker, frame, people[order], LOOKS[order])
+        assert tracks == ([2, 1] if frame % 2 else [1, 2])
+
+
+def test_people_who_cross_are_told_apart_by_their_looks() -> None:
+    tracker = AppearanceTracker(confirmation=1)
+    # They meet, stand in one place for a while, and turn back: position alone says that they passed each other.
+    way = [*range(0, 100, 5), *[100] * 10, *range(100, 0, -5)]
+    for frame, step in enumerate(way):
+        assert update(tracker, frame, boxes(step, 220 - step), LOOKS[:2]) == [1, 2]
+
+
+def test_a_person_who_is_hidden_comes_out_where_they_were_heading() -> None:
+    tracker = AppearanceTracker(confirmation=1)
+    for frame in range(20):
+        update(tracker, frame, boxes(8 * frame), LOOKS[:1])
+    for frame in range(20, 30):
+        assert update(tracker, frame, boxes(), LOOKS[:0]) == []
+    assert update(tracker, 30, boxes(8 * 30), LOOKS[:1]) == [1]
+
+
+def test_frames_that_were_left_out_count() -> None:
+    tracker = AppearanceTracker(confirmation=1, patience=15)
+    for frame in range(0, 40, 4):
+        assert update(tracker, frame, boxes(3 * frame), LOOKS[:1]) == [1]
+    # Once more at the same place, but too late.
+    assert update(tracker, 36 + 16, boxes(3 * 52), LOOKS[:1]) == [2]
+
+
+def test_who_is_seen_once_has_no_track() -> None:
+    tracker = AppearanceTracker(confirmation=3)
+    assert update(tracker, 0, boxes(0, 500), LOOKS[:2]) == [-1, -1]
+    assert update(tracker, 1, boxes(0), LOOKS[:1]) == [-1]
+    assert update(tracker, 2, boxes(0, 500), LOOKS[:2]) == [1, -1]
+    assert update(tracker, 3, boxes(0, 500), LOOKS[:2]) == [1, -1]
+    assert update(tracker, 4, boxes(0, 500), LOOKS[:2]) == [1, 2]
+
+
+def test_the_same_input_gives_the_same_tracks() -> None:
+    def run() -> list[list[int]]:
+        random = np.random.default_rng(3)
+        tracker = AppearanceTracker()
+        found = []
+        for frame in range(60):
+            people = boxes(*random.uniform(0, 600, 12))
+            looks = random.normal(size=(12, 16)).astype(np.float32)
+            found.append(update(tracker, frame, people, looks / np.linalg.norm(looks, axis=1, keepdims=True)))
+        return found
+
+    assert run() == run()
+    assert len({track for each in run() for track in each}) > 12
+
+
+def test_motion_is_learned_and_kept() -> None:
+    motion = BoxMotion(boxes(0)[0])
+    for step in range(1, 31):
+        motion.predict()
+        motion.correct(boxes(4 * step)[0])
+    for _ in range(10):
+        motion.predict()
+    np.testing.assert_allclose(motion.box, boxes(4 * 40)[0], atol=2)
+
+
+def test_refusals() -> None:
+    with pytest.raises(InputError, match="expected 1 at least"):
+        AppearanceTracker(patience=0)
+    tracker = AppearanceTracker()
+    update(tracker, 5, boxes(0), LOOKS[:1])
+    with pytest.raises(InputError, match="frame 5 was given after frame 5"):
+        update(tracker, 5, boxes(0), LOOKS[:1])
+    with pytest.raises(InputError, match=r"features \(2, 4\); expected \(N, 4\)"):
+        update(tracker, 6, boxes(0), LOOKS[:2])
