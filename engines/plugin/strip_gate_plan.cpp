@@ -79,7 +79,8 @@ int tile_for(
     StripGateShape const& shape, StripGateTypes const& types, StripGateDevice const& device, StripGatePlan plan) {
     double const weight_bytes = 2.0 * shape.reduction * element_bytes(types.weights);
     double const image_bytes = 1.0 * shape.strip_area() * element_bytes(types.x);
-    while (plan.tile_images < kMaxTileImages && plan.tile_images * image_bytes < 2.0 * weight_bytes) {
+    int const most = shape.images < kMaxTileImages ? shape.images : kMaxTileImages;
+    while (plan.tile_images < most && plan.tile_images * image_bytes < 2.0 * weight_bytes) {
         StripGatePlan larger = plan;
         larger.tile_images *= 2;
         int64_t const blocks = static_cast<int64_t>(larger.slices) * larger.tiles(shape);

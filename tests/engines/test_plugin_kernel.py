@@ -194,6 +194,7 @@ def test_plans_can_be_launched_in_the_declared_workspace(kernel: Kernel, device:
     for shape in shapes():
         plan = kernel.library.plan(shape, types, device)
         assert kernel.library.plan_refusal(shape, plan, device) is None, (shape, plan)
+        assert plan.tile_images < 2 * shape.images, (shape, plan)  # no work for images that are not there
         declared = kernel.library.workspace_bytes(shape, types)
         assert kernel.library.plan_workspace_bytes(shape, plan) <= declared, (shape, plan)
 
