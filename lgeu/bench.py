@@ -22,6 +22,7 @@ from runtime.manifest import Precision
 from runtime.progress import progress
 
 from .bench_table import table
+from .bench_video import VideoPlan, bench_video
 from .models import MODEL_SUFFIXES
 from .options import DeviceOption, PluginOption
 
@@ -55,10 +56,20 @@ def bench(
     precision: Annotated[Precision, typer.Option("--precision", help="Of a checkpoint; fp16 needs a GPU.")] = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Run a checkpoint through torch.compile.")] = False,
     json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    video: Annotated[
+        str | None,
+        typer.Option("--video", metavar="FILE", help="Measure a video's way through the pipeline, stage by stage."),
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option("--boxes", help="Of the video's people, as for infer.")] = None,
+    detector: Annotated[Path | None, typer.Option("--detector", help="That finds them, as for infer.")] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Of the video, to measure over; all without it.")
+    ] = None,
 ) -> None:
     """Latencies and images/s here: preprocessing, copies and the network apart where the backend can tell.
 
-    The crops are noise of 128x64: how long they take does not depend on what they show.
+    The crops are noise of 128x64: how long they take does not depend on what they show. With --video: the pipeline of
+    `lgeu infer` on one backend (--backend, or the best) at one batch size, beside the same work in one thread.
     """
     if json is not None:
         check_target(json)
@@ -66,6 +77,13 @@ def bench(
         model, cast("list[BackendName] | None", backend), device, plugin, batch, precision=precision, compiled=compiled
     )
     plan = Plan(seconds, rounds)
+    if video is not None:
+        video_plan = VideoPlan(video, boxes, detector, frames, rounds, device)
+        with _open_one(ways, backend, batch) as embedder:
+            bench_video(embedder, video_plan, _about(model, plan), json)
+        return
+    if boxes is not None or detector is not None or frames is not None:
+        raise InputError("--boxes, --detector and --frames go with --video")
     with ExitStack() as resources:
         opened, not_run = _open(ways, resources, must=bool(backend))
         embedders = [resources.enter_context(sized) for each in opened for sized in _sizes(each, batch)]
@@ -76,6 +94,14 @@ def bench(
     print(table(measurements, about, not_run))
     if json is not None:
         write_json(json, {**about, "not_run": not_run, "measurements": [asdict(each) for each in measurements]})
+
+
+def _open_one(ways: Ways, backends: Sequence[str] | None, batches: Sequence[int] | None) -> Embedder:
+    """The model on the first backend, at one batch size."""
+    if len(backends or ()) > 1 or len(batches or ()) > 1:
+        raise InputError("--video measures one backend at one batch size; give --backend and --batch once at most")
+    opened = next(iter(ways.values()))()
+    return Embedder(opened.backend, batches[0]) if batches else opened
 
 
 def _ways(

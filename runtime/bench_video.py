@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from .errors import InputError
-from .pipeline import DECODE, WRITE, EmbeddedFrame, Pipeline
+from .pipeline import DECODE, WRITE, EmbeddedFrame, Pipeline, one_opencv_thread
 from .stages import StageRunner, run_in_turn
 from .video import Frame
 
@@ -86,6 +86,13 @@ def measure_pipeline(
         InputError: the video has no frame.
         LgeuError: a stage failed.
     """
+    with one_opencv_thread():
+        return _measured(make, write, rounds, frames, after_turn)
+
+
+def _measured(
+    make: Callable[[], Pipeline], write: Write, rounds: int, frames: int | None, after_turn: Callable[[], object]
+) -> PipelineMeasurement:
     warm_up = 16 if frames is None else min(frames, 16)
     for way in (_threaded, _in_turn):
         way(make(), write, warm_up)

@@ -13,15 +13,12 @@ from .errors import InputError, LgeuError
 from .infer_options import Options
 from .interrupt import ends_cleanly
 from .outputs import VideoOutputs, Wanted
-from .people import FindPeople, check_all_seen, detected_by, given_boxes
-from .pipeline import EmbeddedFrame, KnownPeople, Pipeline
+from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
+from .pipeline import EmbeddedFrame, KnownPeople, Pipeline, one_opencv_thread
 from .progress import pipeline_progress
 from .sources import Source, open_source
 from .stages import StageRunner
 from .summary import Summary
-
-# Frames that a detector looks at together, where its file takes several.
-_DETECTED_AT_ONCE = 8
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +62,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
             raise
         outputs.finish()
     if source.failure is not None:
+        logger.warning("the results until then are written to %s", options.out)
         raise source.failure
     return summary
 
@@ -88,9 +86,7 @@ def _people(options: Options, source: Source) -> _People:
     detector = YoloxDetector(options.detector, score=score, device=options.device)
     if not detector.takes_batches:
         logger.info("%s takes one frame at a time", options.detector)
-    # A live frame should not wait for others.
-    at_once = _DETECTED_AT_ONCE if detector.takes_batches and not source.live else 1
-    return _People(detected_by(detector), at_once, {})
+    return _People(detected_by(detector), frames_at_once(detector, live=source.live), {})
 
 
 @dataclass
@@ -107,7 +103,7 @@ class _Run:
     def to_its_end(self) -> Summary:
         """Until the source ends or somebody asks for the end."""
         started = time.perf_counter()
-        with self.pipeline.start() as runner, ends_cleanly(runner.stop) as interruption:
+        with one_opencv_thread(), self.pipeline.start() as runner, ends_cleanly(runner.stop) as interruption:
             for frame in self._shown(runner):
                 self.outputs.add(frame)
                 self.frames += 1

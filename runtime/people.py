@@ -15,6 +15,9 @@ from .errors import InputError
 from .preprocess import preprocess
 from .video import Frame
 
+# Where the detector's file takes several.
+_DETECTED_AT_ONCE = 8
+
 FindPeople = Callable[[Sequence[Frame]], list[FrameBoxes]]
 
 
@@ -80,6 +83,11 @@ def given_boxes(boxes: Mapping[int, FrameBoxes]) -> FindPeople:
 def detected_by(detector: YoloxDetector) -> FindPeople:
     """People are where a detector finds them; they have no tracks."""
     return lambda frames: detector.detect_batch([frame.pixels for frame in frames])
+
+
+def frames_at_once(detector: YoloxDetector, *, live: bool) -> int:
+    """On how many frames a detector should look together: a live frame should not wait for others."""
+    return _DETECTED_AT_ONCE if detector.takes_batches and not live else 1
 
 
 def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Generator[PeopleOnFrame, None, None]:

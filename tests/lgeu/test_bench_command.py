@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from lgeu.cli import main
@@ -80,3 +82,49 @@ def test_refused(
     assert main(["bench", *(paths.get(each, each) for each in arguments), "--json", str(out)]) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> list[str]:
+    """The options for twelve grey frames with a person on each."""
+    writer = cv2.VideoWriter(str(tmp_path / "video.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for index in range(12):
+        writer.write(np.full((48, 64, 3), 20 * index, np.uint8))
+    writer.release()
+    (tmp_path / "gt.txt").write_text("\n".join(f"{frame},1,5,5,15,30,1" for frame in range(1, 13)))
+    return ["--video", str(tmp_path / "video.avi"), "--boxes", str(tmp_path / "gt.txt")]
+
+
+def test_a_video(onnx_folder: Path, video: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    arguments = ["bench", str(onnx_folder / "model.onnx"), *video, "--device", "cpu", "--batch", "4", "--rounds", "2"]
+    assert main([*arguments, "--json", str(out), "--frames", "10"]) == 0
+    printed = capsys.readouterr().out
+    measured = json.loads(out.read_text())["pipeline"]
+    assert (measured["frames"], measured["people"], measured["rounds"]) == (10, 10, 2)
+    assert [stage["name"] for stage in measured["stages"]] == [
+        line.split()[0] for line in printed.splitlines()[1 : 1 + len(measured["stages"])]
+    ]
+    assert f"bottleneck: {measured['bottleneck']}" in printed
+    assert "with onnxruntime (CPU), batch 4" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--detector", "yolox.onnx"], "give either --boxes FILE or --detector"),
+        (["--video", "rtsp://127.0.0.1/a"], "is a stream, which is as fast as it comes"),
+        (["--batch", "1", "--batch", "2"], "--video measures one backend at one batch size"),
+        (["--video", "none.avi"], "video none.avi does not exist"),
+    ],
+)
+def test_videos_that_are_refused(
+    onnx_folder: Path, video: list[str], changes: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(onnx_folder / "model.onnx"), *video, *changes]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_boxes_without_a_video(onnx_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", str(onnx_folder / "model.onnx"), "--boxes", "gt.txt"]) == 2
+    assert "go with --video" in capsys.readouterr().err

@@ -1,0 +1,44 @@
+"""Ctrl-C, once and twice."""
+
+import signal
+import threading
+
+import pytest
+
+from runtime.interrupt import ends_cleanly
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_one_asks_and_the_second_one_ends(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    stops = []
+    with ends_cleanly(lambda: stops.append(1)) as interruption:
+        assert not interruption.asked
+        signal.raise_signal(number)
+        assert interruption.asked
+        assert stops == [1]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert stops == [1]
+    assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_handlers_are_put_back_when_nobody_asked() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with ends_cleanly(lambda: None) as interruption:
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert not interruption.asked
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with ends_cleanly(lambda: None):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
