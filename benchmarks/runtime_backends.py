@@ -3,6 +3,9 @@
 The network is LGEU-ResNet50 at 256x128 with random weights, exported on the spot: what it computes takes the same time
 whatever its weights are. All contenders take turns in every round; ratios are medians over the rounds.
 
+On a machine that others use, `taskset -c 0 python ... --clock processor` compares what one core has to do: with one
+thread, nothing waits for another one by spinning, and the time that others get does not count.
+
     python benchmarks/runtime_backends.py --work runs/backends --out benchmarks/results/runtime-backends-cpu.json
 """
 
@@ -12,7 +15,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import numpy as np
 import onnxruntime
@@ -28,6 +31,7 @@ from train.checkpoint import untrained_checkpoint
 
 HEIGHT, WIDTH, CROP = 256, 128, (128, 64)
 BARE, BARE_SAME_THREADS = "onnxruntime, bare", "onnxruntime, bare, threads as the embedder's"
+CLOCKS = {"wall": perf_counter, "processor": process_time}
 BACKENDS: tuple[BackendName, ...] = ("onnxruntime", "openvino")
 
 
@@ -48,7 +52,7 @@ def bare(model: Path, images: NDArray[np.uint8], threads: int) -> Callable[[], o
     return lambda: session.run(None, {"images": images})
 
 
-def measure(model: Path, batch: int, rounds: int, stream: int) -> dict[str, list[float]]:
+def measure(model: Path, batch: int, rounds: int, stream: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     """Images a second of each contender in each round, in streams of `stream` batches."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (batch, HEIGHT, WIDTH, 3), np.uint8)
@@ -64,10 +68,10 @@ def measure(model: Path, batch: int, rounds: int, stream: int) -> dict[str, list
         rates: dict[str, list[float]] = {name: [] for name in work}
         for number in range(-1, rounds):
             for name in list(work)[:: 1 if number % 2 else -1]:
-                begin = perf_counter()
+                begin = clock()
                 work[name]()
                 if number >= 0:
-                    rates[name].append(batch * stream / (perf_counter() - begin))
+                    rates[name].append(batch * stream / (clock() - begin))
     return rates
 
 
@@ -95,18 +99,20 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--stream", type=int, default=4, help="batches in a turn")
+    parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="what seconds are counted")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     model = exported(arguments.work, arguments.backbone)
     load, results = os.getloadavg()[0], {}
     for batch in arguments.batch:
-        results[batch] = summary(measure(model, batch, arguments.rounds, arguments.stream))
+        results[batch] = summary(measure(model, batch, arguments.rounds, arguments.stream, CLOCKS[arguments.clock]))
         print(batch, {name: value for name, value in results[batch].items() if name != "rounds"}, flush=True)
     if arguments.out:
         about = {
             "backbone": arguments.backbone,
             "input": [HEIGHT, WIDTH],
             "threads": usable_cores(),
+            "clock": arguments.clock,
             "load": [load, os.getloadavg()[0]],
             "machine": describe_machine(),
             "versions": installed_versions(),
