@@ -13,6 +13,7 @@ from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, 
 from .builder import describe_engine
 from .graph import load_model, read_manifest
 from .options import LEVELS, BuildOptions, check_asked_precision, check_flavour
+from .output_files import check_engine_name
 from .plan import open_plan
 from .plan_bytes import embedded_libraries, missing_plugin_traces
 from .strip_gate_library import find_plugin
@@ -51,7 +52,7 @@ def adopt_engine(
         DeviceError: a target is needed, because there is no GPU.
         CheckFailedError: the plan has no StripGate plugin; nothing was written.
     """
-    engine = require_file(engine, "engine")
+    engine = check_engine_name(require_file(engine, "engine"))
     check_flavour(options, flavour)
     described = read_manifest(load_model(onnx), str(onnx))
     check_asked_precision(options, described, onnx)

@@ -10,7 +10,7 @@ import onnx
 
 from runtime.engine_match import current_platform
 from runtime.errors import InputError
-from runtime.files import atomic_path, check_target, sha256
+from runtime.files import atomic_path, sha256
 from runtime.manifest import EngineManifest, Flavour, Manifest, manifest_path
 from runtime.tensorrt_library import TensorRTLibrary, load_plugin, load_tensorrt, plugin_errors, prepare_parser
 from runtime.tensorrt_log import collecting_logger, complaint
@@ -21,6 +21,7 @@ from .interrupt import deferred_interrupt
 from .layers import Layer, layers_path, write_layers
 from .network import check_network, parse_network
 from .options import BuildOptions, check_ampere, check_asked_precision, check_flavour, check_same_level
+from .output_files import check_distinct, check_writable, engine_path
 from .progress_monitor import progress_monitor
 from .strip_gate_library import find_plugin
 from .targets import choose_architectures
@@ -54,16 +55,14 @@ def build_engine(
         CheckFailedError: StripGate would not be a plugin in the engine; nothing was written.
     """
     onnx_path = Path(onnx_path)
-    engine_path = onnx_path.with_suffix(".engine") if out is None else Path(out)
-    if engine_path.suffix != ".engine":
-        raise InputError(f"{engine_path} is not a name for an engine; expected one that ends in .engine")
+    engine = engine_path(onnx_path, None if out is None else Path(out))
     check_flavour(options, flavour)
-    for path in (engine_path, *([options.timing_cache] if options.timing_cache else [])):
-        check_target(path)
     model = load_model(onnx_path)
     manifest = read_manifest(model, str(onnx_path))
     check_asked_precision(options, manifest, onnx_path)
     plugin = find_plugin(plugin, manifest, onnx_path)
+    check_distinct(engine, options.timing_cache, [onnx_path] if plugin is None else [onnx_path, plugin])
+    check_writable(engine, options.timing_cache)
     library = load_tensorrt(flavour)
     if flavour == "tensorrt":
         check_same_level(options, library.release)
@@ -72,8 +71,8 @@ def build_engine(
     # Before the build, in whose minutes the files may change.
     described = describe_engine(library, options, architectures, onnx_path, plugin)
     plan, layers = _Build(library, onnx_path, manifest, options, architectures).run(model, plugin)
-    _write(engine_path, plan, layers, manifest, described)
-    return engine_path
+    _write(engine, plan, layers, manifest, described)
+    return engine
 
 
 def describe_engine(
@@ -141,6 +140,8 @@ class _Build:
         network = parse_network(self._builder, self._logger, self._library, model, self._manifest, source)
         layers = check_network(network, model, self._manifest, source)
         config = configure(self._builder, self._library, self._options, self._manifest, self._architectures, plugin)
+        # What was complained of until here, a timing cache of another version perhaps, is no reason for what follows.
+        self._logger.errors.clear()
         logger.info(
             "building %s (%s) for %s with %s %s, batch %s; this can take minutes",
             source,

@@ -9,6 +9,7 @@ from runtime.errors import InputError
 from runtime.manifest import BatchProfile, Flavour, HardwareCompatibility, Manifest, Precision
 
 MAX_OPTIMIZATION_LEVEL = 5
+_MAX_WORKSPACE = (1 << 63) - 1
 
 # TensorRT's own names of the levels. SAME_COMPUTE_CAPABILITY came with `SAME_LEVEL_SINCE`.
 LEVELS: dict[HardwareCompatibility, str] = {
@@ -63,8 +64,8 @@ class BuildOptions:
         level = self.optimization_level
         if level is not None and not 0 <= level <= MAX_OPTIMIZATION_LEVEL:
             raise InputError(f"optimisation level is {level}; expected 0 to {MAX_OPTIMIZATION_LEVEL}")
-        if self.workspace is not None and self.workspace < 1:
-            raise InputError(f"workspace is {self.workspace} bytes; expected at least 1")
+        if self.workspace is not None and not 1 <= self.workspace <= _MAX_WORKSPACE:
+            raise InputError(f"workspace is {self.workspace} bytes; expected 1 to {_MAX_WORKSPACE}")
 
     @property
     def puts_plugin_inside(self) -> bool:

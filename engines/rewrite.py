@@ -12,7 +12,7 @@ def rewrite(
     path: Path,
     out: Path,
     *,
-    functions: Functions,
+    functions: Functions | None = None,
     precision: Precision | None = None,
     layout: GateLayout | None = None,
     input_format: InputFormat | None = None,
@@ -24,7 +24,7 @@ def rewrite(
         out: the file to write; may be `path` itself.
         functions: "keep" StripGate's function body beside the node (ONNX Runtime, TensorRT from 10.7), "strip" it
             (TensorRT up to 10.6), or "inline" it, so that only standard operators remain (OpenVINO). "keep" puts the
-            body back into a stripped file.
+            body back into a stripped file; None leaves it as it is.
         precision: "fp16" casts the graph; None leaves it as it is.
         layout: how StripGate reads the feature map, see `engines.gate_layout`; None leaves it as it is.
         input_format: what the file takes as `images`, see `engines.input_format`; None leaves it as it is.
@@ -57,7 +57,8 @@ def rewrite(
             model = set_gate_layout(model, layout)
         if input_format is not None:
             model = set_input_format(model, input_format)
-        model = set_functions(model, functions)
+        if functions is not None:
+            model = set_functions(model, functions)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     save_model(model, out)

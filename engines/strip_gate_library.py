@@ -21,8 +21,7 @@ def find_plugin(plugin: Path | None, manifest: Manifest, source: Path) -> Path |
     """
     if not manifest.has_strip_gate:
         return None
-    if manifest.functions == "inline":
-        raise InputError(f"StripGate was inlined in {source}, so that no plugin can take it; use the exported file")
+    check_node(manifest, source)
     if plugin is not None:
         return require_file(plugin, "plugin library")
     if not default_plugin().is_file():
@@ -31,3 +30,13 @@ def find_plugin(plugin: Path | None, manifest: Manifest, source: Path) -> Path |
             "build it with `make plugin`, or name it with --plugin"
         )
     return default_plugin()
+
+
+def check_node(manifest: Manifest, source: Path) -> None:
+    """Refuse a model whose StripGate is no node that the plugin could take.
+
+    Raises:
+        InputError: StripGate was inlined.
+    """
+    if manifest.functions == "inline":
+        raise InputError(f"StripGate was inlined in {source}, so that no plugin can take it; use the exported file")

@@ -14,6 +14,8 @@ from runtime.tensorrt_library import default_plugin
 
 from .graph import IMAGES, load_model, read_manifest
 from .options import SAME_LEVEL_SINCE, BuildOptions, check_asked_precision, check_flavour, check_same_level
+from .output_files import check_distinct, engine_path
+from .strip_gate_library import check_node
 
 _OLDEST, _NEWEST_MAJOR = (10, 3), 11
 
@@ -62,18 +64,18 @@ def trtexec_commands(
         Lines for a shell. Those for one release are a script.
 
     Raises:
-        InputError: the file is not ONNX, of another precision than was asked for, or without StripGate's node; or
-            `release` lacks an option.
+        InputError: the file is not ONNX, of another precision than was asked for, or without StripGate's node;
+            `release` lacks an option; or a file would be written over another.
         ManifestError: the file has no manifest.
     """
     check_flavour(options, "tensorrt")
     manifest = read_manifest(load_model(onnx_path), str(onnx_path))
     check_asked_precision(options, manifest, onnx_path)
-    if manifest.has_strip_gate and manifest.functions == "inline":
-        raise InputError(f"StripGate was inlined in {onnx_path}, so that no plugin can take it; use the exported file")
-    engine = engine or onnx_path.with_suffix(".engine")
+    check_node(manifest, onnx_path)
+    engine = engine_path(onnx_path, engine)
     # Absolute: trtexec looks for a bare file name in the system's folders only.
     library = (plugin or default_plugin()).absolute() if manifest.has_strip_gate else None
+    check_distinct(engine, options.timing_cache, [onnx_path] if library is None else [onnx_path, library])
     if release is not None:
         check_same_level(options, release)
         return "\n".join(_commands(onnx_path, engine, library, manifest, options, release))

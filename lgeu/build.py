@@ -109,10 +109,12 @@ def build(
         allow_min_batch=allow_min_batch,
     )
     if adopt is not None:
-        if out is not None or print_trtexec or (onnx and model):
+        if out is not None or print_trtexec:
             raise InputError(
                 "--adopt takes the ONNX file and what it was built with; leave --out and --print-trtexec out"
             )
+        if onnx is not None and model is not None:
+            raise InputError(f"two ONNX files are given, {model} and {onnx}; name the one it was built from")
         _adopt(adopt, onnx or model, plugin, flavour, options, release)
         return
     if model is None or onnx is not None:

@@ -42,9 +42,13 @@ def rewrite(
     model: Annotated[Path, typer.Argument(help="An ONNX file of `lgeu export`.")],
     out: Annotated[Path, typer.Option("--out", help="The file to write.")],
     functions: Annotated[
-        Functions,
-        typer.Option("--functions", help="keep the body; strip it (TensorRT <= 10.6); inline it (OpenVINO)."),
-    ] = "keep",
+        Functions | None,
+        typer.Option(
+            "--functions",
+            help="keep StripGate's body, or put it back; strip it (TensorRT <= 10.6); inline it (OpenVINO). As it is "
+            "without.",
+        ),
+    ] = None,
     precision: Annotated[Literal["fp16"] | None, typer.Option("--precision", help="Cast an fp32 file.")] = None,
     layout: Annotated[GateLayout | None, typer.Option("--layout", help=f"{_LAYOUT} As it is without.")] = None,
     input_format: Annotated[InputFormat | None, typer.Option("--input", help=f"{_INPUT} As it is without.")] = None,

@@ -20,6 +20,9 @@ SCHEMA = 1
 ENGINE_SCHEMA = 2
 METADATA_KEY = "lgeu.manifest"
 
+# The largest size of an axis in TensorRT.
+_MAX_BATCH = (1 << 31) - 1
+
 # What a manifest says of a model that was trained on nothing.
 UNTRAINED = "nothing (random weights)"
 
@@ -41,8 +44,10 @@ class BatchProfile:
     max: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.opt <= self.max:
-            raise ManifestError(f"batch profile {self} is not ordered; expected 1 <= min <= opt <= max")
+        if not 1 <= self.min <= self.opt <= self.max <= _MAX_BATCH:
+            raise ManifestError(
+                f"batch profile {self} is out of order or range; expected 1 <= min <= opt <= max <= {_MAX_BATCH}"
+            )
 
     @classmethod
     def parse(cls, text: str) -> "BatchProfile":

@@ -20,6 +20,7 @@ ONE = BatchProfile(1, 1, 1)
         ({"optimization_level": 6}, "optimisation level is 6; expected 0 to 5"),
         ({"optimization_level": -1}, "optimisation level is -1"),
         ({"workspace": 0}, "workspace is 0 bytes"),
+        ({"workspace": 1 << 63}, "workspace is 9223372036854775808 bytes; expected 1 to 9223372036854775807"),
     ],
 )
 def test_options_that_are_none(options: dict[str, Any], message: str) -> None:

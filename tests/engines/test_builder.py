@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import pytest
 
-from engines import strip_gate_library
+from engines import builder, strip_gate_library
 from engines.builder import build_engine
+from engines.configuration import configure
 from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
 from engines.layers import Layer, Tensor, check_plugin_layers, check_precision, layers_path, read_layers
 from engines.options import BuildOptions
@@ -23,7 +24,8 @@ from engines.strip_gate import is_strip_gate
 from runtime.errors import CheckFailedError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.files import sha256
 from runtime.manifest import BatchProfile, Manifest, manifest_path, read_engine_manifest
-from runtime.tensorrt_library import load_plugin, load_tensorrt, prepare_parser
+from runtime.tensorrt_library import TensorRTLibrary, load_plugin, load_tensorrt, prepare_parser
+from runtime.tensorrt_log import collecting_logger
 
 PROFILE = BatchProfile(1, 8, 16)
 MakeModel = Callable[..., onnx.ModelProto]
@@ -235,6 +237,41 @@ def test_an_fp16_engine_of_an_fp32_file(
         build(tiny_fp16_onnx, out, plugin_library, precision="fp32")
     assert out.read_bytes() == b"old"
     build(tiny_fp16_onnx, out, plugin_library, precision="fp16")
+
+
+def test_a_file_that_would_be_written_over_what_is_read(tiny_onnx: Path, plugin_library: Path, out: Path) -> None:
+    for cache in (tiny_onnx, plugin_library, out, manifest_path(out)):
+        before = cache.read_bytes() if cache.exists() else None
+        options = BuildOptions((PROFILE,), timing_cache=cache)
+        with pytest.raises(InputError, match=f"{cache} would be written over another file of this very build"):
+            build_engine(tiny_onnx, out, flavour="tensorrt", plugin=plugin_library, options=options)
+        assert (cache.read_bytes() if cache.exists() else None) == before
+
+
+@pytest.mark.parametrize("beside", ["model.engine.json", "model.engine.layers.json"])
+def test_what_cannot_be_written_is_said_before_the_build(
+    tiny_onnx: Path, plugin_library: Path, out: Path, beside: str
+) -> None:
+    (out.parent / beside).mkdir()
+    with pytest.raises(InputError, match=f"cannot write .*{beside}: it is a folder"):
+        build(tiny_onnx, out, plugin_library)
+    assert out.read_bytes() == b"old"
+    assert {path.name for path in out.parent.iterdir()} == {"model.engine", beside}
+
+
+def test_an_earlier_complaint_is_not_the_reason(
+    tiny_onnx: Path, plugin_library: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As TensorRT's, of a timing cache of another version, which is built anew."""
+
+    def complains(network_builder: Any, library: TensorRTLibrary, *rest: Any) -> Any:
+        severity = library.trt.ILogger.Severity.ERROR
+        collecting_logger(library.trt).log(severity, "the timing cache is of another version")
+        return configure(network_builder, library, *rest)
+
+    monkeypatch.setattr(builder, "configure", complains)
+    with pytest.raises(InputError, match=r"no engine could be built from .*workspace"):
+        build(tiny_onnx, out, plugin_library, workspace=1024)
 
 
 def test_targets_that_cannot_be_built(tiny_onnx: Path, plugin_library: Path, out: Path) -> None:

@@ -33,6 +33,15 @@ def test_layout_and_input_with_all_the_rest(tiny_onnx: Path, tmp_path: Path, fun
     assert (manifest.gate_layout, manifest.input_format) == ("nhwc", "float-nchw")
 
 
+@pytest.mark.parametrize("functions", ["keep", "strip", "inline"])
+def test_functions_that_nobody_named_stay_as_they_are(tiny_onnx: Path, tmp_path: Path, functions: Functions) -> None:
+    """A body that came back would be taken by TensorRT up to 10.6 in place of the plugin."""
+    rewrite(tiny_onnx, tmp_path / "model.onnx", functions=functions)
+    rewrite(tmp_path / "model.onnx", tmp_path / "planar.onnx", input_format="float-nchw")
+    expected = set_input_format(set_functions(load_model(tiny_onnx), functions), "float-nchw")
+    assert load_model(tmp_path / "planar.onnx") == expected
+
+
 def test_there_and_back_is_the_same_file(tiny_fp16_onnx: Path, tmp_path: Path) -> None:
     rewrite(tiny_fp16_onnx, tmp_path / "model.onnx", functions="strip")
     rewrite(tmp_path / "model.onnx", tmp_path / "model.onnx", functions="keep")

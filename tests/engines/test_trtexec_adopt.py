@@ -92,6 +92,8 @@ def test_what_is_not_adopted(
     refuses(CheckFailedError, "no trace of the StripGate plugin", plain, tiny_onnx, plugin_library)
 
     engine.write_bytes(foreign_engine.read_bytes())
+    (tmp_path / "model.plan").write_bytes(foreign_engine.read_bytes())
+    refuses(InputError, "is not a name for an engine", tmp_path / "model.plan", tiny_onnx, plugin_library, "SM86")
     refuses(InputError, "does not exist", engine, tiny_onnx, tmp_path / "none.so")
     refuses(InputError, "does not build for SM90", engine, tiny_onnx, plugin_library, "SM90")
     if current_gpu_architecture() is None:
@@ -203,6 +205,16 @@ def test_a_level_that_older_releases_lack(tiny_onnx: Path) -> None:
 def test_releases_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match=r"is no TensorRT release from 10\.3 to 11"):
         parse_release(text)
+
+
+def test_commands_that_would_write_what_nobody_takes_or_over_what_they_read(tiny_onnx: Path) -> None:
+    for engine, cache, message in (
+        ("model.plan", None, r"model\.plan is not a name for an engine; expected one that ends in \.engine"),
+        ("model.engine", tiny_onnx, r"model\.onnx would be written over another file"),
+        ("model.engine", Path("model.engine.json"), r"model\.engine\.json would be written over another file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            trtexec_commands(tiny_onnx, Path(engine), plugin=None, options=BuildOptions((PROFILE,), timing_cache=cache))
 
 
 def test_commands_without_strip_gate_name_no_plugin(make_model: MakeModel, tmp_path: Path) -> None:

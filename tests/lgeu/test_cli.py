@@ -140,6 +140,7 @@ def test_options_that_would_be_ignored_are_refused(
         (["build", "--adopt", "e.engine", "--onnx", model, "--workspace", "1GiB"], "leave --workspace out"),
         (["build", "--adopt", "e.engine", "--onnx", model, "--out", "other.engine"], "leave --out"),
         (["build", model, "--onnx", model], "--onnx goes with --adopt"),
+        (["build", model, "--adopt", "e.engine", "--onnx", "other.onnx"], "two ONNX files are given"),
         (["demo", "--split-by", "person%2"], "without a data set"),
         (["parity", model, "--data", str(people), "--trtexec-inputs", "in", "--out", "out"], "leave --out out"),
     ):

@@ -138,7 +138,7 @@ def test_batch_profile() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1:2", "1:2:3:4", "0:1:2", "2:1:3", "1:3:2", "a:b:c", "1:-2:3", "1: 2:3", "²:3:4"]
+    "text", ["", "1:2", "1:2:3:4", "0:1:2", "2:1:3", "1:3:2", "a:b:c", "1:-2:3", "1: 2:3", "²:3:4", "1:2:2147483648"]
 )
 def test_batch_profiles_that_are_none(text: str) -> None:
     with pytest.raises(ManifestError, match="batch profile"):
