@@ -30,7 +30,9 @@ class Options:
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
-        tracks: also write `tracks.csv`.
+        tracks: also write `tracks.csv`; boxes without tracks are joined into some.
+        threshold: least cosine similarity of a track and a person in the gallery, else it is unknown; None takes the
+            gallery's own where it has one. Without a gallery: of tracks of one person who left and came back.
         annotate: also write the video with boxes and labels.
         contact_sheets: also write an image of each identity's crops.
         json_lines: also write a line of JSON for every frame of a video to standard output.
@@ -54,6 +56,7 @@ class Options:
     every: int = 1
     gallery: Path | None = None
     tracks: bool = False
+    threshold: float | None = None
     annotate: bool = False
     contact_sheets: bool = False
     json_lines: bool = False
@@ -119,10 +122,12 @@ class Options:
             )
 
     def _check_identities(self) -> None:
-        if self.tracks and self.detector is not None:
-            raise InputError("--tracks given with --detector, whose boxes have no tracks; give --boxes that have")
-        if self.contact_sheets and self.detector is not None and self.gallery is None:
-            raise InputError("--contact-sheets given without identities; name people with --gallery")
+        if self.contact_sheets and self.detector is not None and self.gallery is None and not self.tracks:
+            raise InputError("--contact-sheets given without identities; join boxes with --tracks, or give a --gallery")
+        if self.threshold is not None and not self.tracks:
+            raise InputError("--threshold given without --tracks; it decides who a track is")
+        if self.threshold is not None and not -1 <= self.threshold <= 1:
+            raise InputError(f"--threshold is {self.threshold}; expected a cosine similarity, -1 to 1")
 
     def _check_inputs_survive(self) -> None:
         outputs = {(self.out / name).resolve() for name in RESULTS}
@@ -191,6 +196,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add(
         "--tracks", action="store_true", help="also write tracks.csv: MOT lines, with person and similarity behind them"
+    )
+    add(
+        "--threshold",
+        type=float,
+        metavar="T",
+        help="cosine below which a track is nobody in the gallery (default: the gallery's own, if it has one); without "
+        "--gallery: from which on two tracks are one person who came back",
     )
     add(
         "--contact-sheets",

@@ -9,21 +9,26 @@ from dataclasses import dataclass
 from .boxes import FrameBoxes, read_boxes
 from .detector import DEFAULT_SCORE, YoloxDetector
 from .embedder import Embedder
+from .embeddings import NO_TRACK
 from .errors import InputError, LgeuError
+from .gallery import Gallery
+from .gallery_index import GalleryIndex
 from .infer_options import Options
 from .interrupt import ends_cleanly
 from .outputs import VideoOutputs, Wanted
 from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
-from .pipeline import EmbeddedFrame, KnownPeople, Pipeline, one_opencv_thread
+from .pipeline import EmbeddedFrame, Pipeline, one_opencv_thread
 from .progress import pipeline_progress
 from .sources import Source, open_source
 from .stages import StageRunner
 from .summary import Summary
+from .track_identities import TrackIdentities
+from .tracking import AppearanceTracker
 
 logger = logging.getLogger(__name__)
 
 
-def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | None) -> Summary:
+def infer_video(options: Options, embedder: Embedder, gallery: Gallery | GalleryIndex | None) -> Summary:
     """Embed the people of a video and write what `options` ask for.
 
     Ctrl-C ends it after the frames that were read, and what is known of those is written. So it is when a live source
@@ -40,12 +45,13 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         find_at_once=people.at_once,
         embedder=embedder,
         every=options.every,
+        tracker=_tracker(options, people),
         gallery=gallery,
         keep_pixels=options.annotate,
     )
     wanted = Wanted(
         matches=gallery is not None,
-        tracks=options.tracks,
+        tracks=TrackIdentities(gallery, _threshold(options, gallery)) if options.tracks else None,
         annotated=source.rate / options.every if options.annotate else None,
         sheets=options.contact_sheets,
         json_lines=sys.stdout if options.json_lines else None,
@@ -87,6 +93,20 @@ def _people(options: Options, source: Source) -> _People:
     if not detector.takes_batches:
         logger.info("%s takes one frame at a time", options.detector)
     return _People(detected_by(detector), frames_at_once(detector, live=source.live), {})
+
+
+def _tracker(options: Options, people: _People) -> AppearanceTracker | None:
+    """One where tracks are wanted, unless every given box has its own."""
+    given = bool(people.given) and all((boxes.tracks != NO_TRACK).all() for boxes in people.given.values())
+    return AppearanceTracker() if options.tracks and not given else None
+
+
+def _threshold(options: Options, gallery: Gallery | GalleryIndex | None) -> float | None:
+    if options.threshold is not None or not isinstance(gallery, GalleryIndex) or gallery.manifest.threshold is None:
+        return options.threshold
+    chosen = gallery.manifest.threshold.score
+    logger.info("the threshold is that of %s: %g", gallery.path, chosen)
+    return chosen
 
 
 @dataclass

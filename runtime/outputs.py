@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -14,6 +15,7 @@ from .json_lines import JsonLines
 from .pipeline import EmbeddedFrame
 from .spool import EmbeddingsSpool
 from .tables import MatchesTable, TracksTable
+from .track_identities import TrackIdentities
 from .unfinished import UnfinishedFolder
 
 EMBEDDINGS = "embeddings.npz"
@@ -50,14 +52,14 @@ class Wanted:
 
     Attributes:
         matches: the nearest person in a gallery.
-        tracks: a table of everyone with a track.
+        tracks: a table of everyone with a track, who get their identities so; None without it.
         annotated: the video with boxes and labels, with so many frames a second; None without it.
         sheets: a contact sheet of each identity.
         json_lines: where to write a line of JSON for every frame; None for nowhere.
     """
 
     matches: bool = False
-    tracks: bool = False
+    tracks: TrackIdentities | None = None
     annotated: float | None = None
     sheets: bool = False
     json_lines: TextIO | None = None
@@ -141,8 +143,8 @@ def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Mapping[str, Out
         outputs[ANNOTATED] = _AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated))
     if wanted.matches:
         outputs[MATCHES] = MatchesTable(folder / MATCHES)
-    if wanted.tracks:
-        outputs[TRACKS] = TracksTable(folder / TRACKS)
+    if wanted.tracks is not None:
+        outputs[TRACKS] = TracksTable(folder / TRACKS, partial(wanted.tracks.of_spool, folder / SPOOL))
     if wanted.sheets:
         outputs[SHEETS] = ContactSheets(folder / SHEETS)
     outputs[EMBEDDINGS] = _EmbeddingsOutput(folder, embedding_size)

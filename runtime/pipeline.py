@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .boxes import FrameBoxes
 from .embedder import Embedder
 from .gallery import Matches
+from .identities import KnownPeople
 from .people import Batching, CropBatch, FindPeople, batch_crops, find_people
 from .sources import Source
 from .stages import Stage, StageRunner
@@ -48,14 +49,6 @@ class Tracker(Protocol):
             scores: (N,) of the detector.
             features: (N, D), L2-normalised.
         """
-        ...
-
-
-class KnownPeople(Protocol):
-    """A gallery, in memory or on the disk."""
-
-    def nearest(self, features: NDArray[np.float32]) -> Matches:
-        """The nearest entry of each of (N, D) `features`."""
         ...
 
 

@@ -1,14 +1,16 @@
 """Tables of a video's people, written line by line so that a killed run's can be read."""
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from .embeddings import NO_TRACK, UNKNOWN_PERSON
 from .errors import InputError
+from .files import atomic_path
 from .gallery import Matches
 from .pipeline import EmbeddedFrame
+from .track_identities import TrackIdentity
 
 _MATCHES_HEADINGS = ("name", "person_id", "score", "gallery_name")
 
@@ -45,33 +47,50 @@ class MatchesTable:
 class TracksTable:
     """`tracks.csv`: MOT lines of everyone with a track, without headings, and two columns more.
 
-    `frame,track,x,y,width,height,score,-1,-1,-1,person_id,similarity`: frames count from 1, as in MOT; `person_id` is
-    -2 and `similarity` empty where nobody in a gallery was taken for them.
+    `frame,track,x,y,width,height,score,-1,-1,-1,person_id,similarity`: frames count from 1, as in MOT. While the video
+    runs, the last two are -2 and empty: who a track is, is known at its end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, identities: Callable[[], Mapping[int, TrackIdentity]]) -> None:
+        """Start an empty table.
+
+        Args:
+            path: the file.
+            identities: called at the end: who the tracks are; those it does not name stay unknown.
+        """
+        self._path = path
+        self._identities = identities
         self._lines = _Lines(path)
 
     def add(self, frame: EmbeddedFrame) -> None:
         """Write a frame's people; raises `InputError` where that fails."""
         found = frame.found
-        rows = []
-        for row, (track, box, score) in enumerate(zip(found.tracks, found.boxes, found.scores, strict=True)):
-            if track == NO_TRACK:
-                continue
-            person, similarity = UNKNOWN_PERSON, ""
-            if frame.matches is not None:
-                person, similarity = int(frame.matches.person_ids[row]), f"{frame.matches.scores[row]:.4f}"
-            sides = [f"{value:.2f}" for value in box]
-            rows.append((frame.index + 1, track, *sides, f"{score:.4f}", -1, -1, -1, person, similarity))
-        self._lines.write(rows)
+        self._lines.write(
+            (frame.index + 1, track, *(f"{side:.2f}" for side in box), f"{score:.4f}", -1, -1, -1, UNKNOWN_PERSON, "")
+            for track, box, score in zip(found.tracks, found.boxes, found.scores, strict=True)
+            if track != NO_TRACK
+        )
 
     def finish(self) -> None:
-        """Nothing is left to do: every line is written."""
+        """Put the identities in; raises `InputError` where that fails."""
+        self.close()
+        if identities := self._identities():
+            with atomic_path(self._path) as temporary, self._path.open(encoding="utf-8", newline="") as lines:
+                named = _Lines(temporary)
+                named.write(_with_identity(row, identities) for row in csv.reader(lines))
+                named.close()
 
     def close(self) -> None:
         """Close the file."""
         self._lines.close()
+
+
+def _with_identity(row: list[str], identities: Mapping[int, TrackIdentity]) -> list[object]:
+    identity = identities.get(int(row[1]))
+    if identity is None:
+        return [*row]
+    similarity = "" if identity.similarity is None else f"{identity.similarity:.4f}"
+    return [*row[:-2], identity.person_id, similarity]
 
 
 def _matches_rows(names: Sequence[str], matches: Matches) -> Iterator[tuple[object, ...]]:

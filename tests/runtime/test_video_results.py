@@ -12,12 +12,14 @@ import pytest
 
 from runtime.boxes import FrameBoxes, read_boxes
 from runtime.contact_sheet import ContactSheets
+from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.gallery import Matches
 from runtime.infer import main
 from runtime.json_lines import JsonLines
 from runtime.pipeline import EmbeddedFrame
 from runtime.tables import MatchesTable, TracksTable
+from runtime.track_identities import TrackIdentity
 
 SHADES = 200
 
@@ -56,19 +58,19 @@ def test_matches(tmp_path: Path) -> None:
 
 def test_tracks_are_mot_lines(tmp_path: Path) -> None:
     path = tmp_path / "tracks.csv"
-    table = TracksTable(path)
+    table = TracksTable(path, lambda: {7: TrackIdentity(3, 0.75), 9: TrackIdentity(1, None)})
     for each in FRAMES:
         table.add(each)
     # Before it is closed: a killed run's can be read.
     boxes = read_boxes(path)
-    table.close()
+    table.finish()
     assert list(boxes) == [0, 12]
     np.testing.assert_array_equal(boxes[0].tracks, [7])
     np.testing.assert_allclose(boxes[12].boxes, [[0.125, 1.125, 2.125, 3.125]], atol=0.01)
     np.testing.assert_allclose(boxes[12].scores, [0.5])
     assert path.read_text().splitlines() == [
         "1,7,0.12,1.12,2.12,3.12,0.5000,-1,-1,-1,3,0.7500",
-        "13,8,0.12,1.12,2.12,3.12,0.5000,-1,-1,-1,-2,0.7500",
+        "13,8,0.12,1.12,2.12,3.12,0.5000,-1,-1,-1,-2,",
     ]
 
 
@@ -138,7 +140,7 @@ def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    for make in (lambda p: ContactSheets(p), lambda p: TracksTable(p / "a.csv")):
+    for make in (lambda p: ContactSheets(p), lambda p: TracksTable(p / "a.csv", dict)):
         with pytest.raises(InputError, match="cannot write"):
             make(tmp_path / "none" / "x")
 
@@ -168,11 +170,56 @@ def test_all_results_of_a_run_and_none_of_the_one_before(
     assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
 
 
+def rows_of(path: Path) -> list[list[str]]:
+    with path.open() as file:
+        return list(csv.reader(file))
+
+
+def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(arguments: list[str], tmp_path: Path) -> None:
+    assert main([*arguments, "--tracks"]) == 0
+    given = rows_of(tmp_path / "out" / "tracks.csv")
+    boxes = tmp_path / "gt.txt"
+    boxes.write_text(boxes.read_text().replace(",1,25,", ",-1,25,").replace(",2,45,", ",-1,45,"))
+    assert main([*arguments, "--tracks", "--threshold=-1"]) == 0
+    joined = rows_of(tmp_path / "out" / "tracks.csv")
+    # The first sighting makes nobody a track yet.
+    assert [row[:6] for row in joined] == [row[:6] for row in given if row[0] != "1"]
+    # Tracks that were in the picture together are two people, whatever they look like.
+    assert {(row[1], row[10], row[11]) for row in joined} == {("1", "1", ""), ("2", "2", "")}
+
+    found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+    assert found.tracks is not None
+    known = Embeddings(
+        features=np.stack([found.features[found.tracks == track].mean(axis=0) for track in (1, 2)]),
+        person_ids=np.array([31, 32]),
+        camera_ids=np.ones(2, np.int64),
+        names=np.array(["a", "b"]),
+    )
+    known.save(tmp_path / "gallery.npz")
+    named = [*arguments, "--tracks", "--gallery", str(tmp_path / "gallery.npz")]
+    assert main([*named, "--threshold", "0.9"]) == 0
+    rows = rows_of(tmp_path / "out" / "tracks.csv")
+    assert {(row[1], row[10]) for row in rows} == {("1", "31"), ("2", "32")}
+    assert all(float(row[11]) > 0.9 for row in rows)
+    assert main([*named, "--threshold", "1"]) == 0
+    assert {row[10] for row in rows_of(tmp_path / "out" / "tracks.csv")} == {"-2"}
+
+
+def test_a_video_without_people_has_an_empty_table(
+    make_video: Callable[..., Path], tiny_model: Path, fixed_detector: Callable[..., Path], tmp_path: Path
+) -> None:
+    detector = fixed_detector(tmp_path / "d.onnx", np.zeros((1, 84, 7), np.float32))
+    options = ["--detector", str(detector), "--tracks", "--threshold", "0.5", "--contact-sheets"]
+    assert main([str(make_video()), "--model", str(tiny_model), "--out", str(tmp_path / "out"), *options]) == 0
+    assert (tmp_path / "out" / "tracks.csv").read_text() == ""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--jsonl", "people.jsonl"), "only - is taken, and > people.jsonl puts the lines into a file"),
-        (("--detector", "d", "--tracks"), "--tracks given with --detector"),
+        (("--threshold", ".5"), "--threshold given without --tracks"),
+        (("--tracks", "--threshold", "2"), "--threshold is 2.0; expected a cosine similarity"),
         (("--detector", "d", "--contact-sheets"), "--contact-sheets given without identities"),
     ],
 )
