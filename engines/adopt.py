@@ -4,10 +4,10 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from runtime.engine_tensors import check_tensors, read_tensors
 from runtime.errors import CheckFailedError, ManifestError
 from runtime.files import require_file, sha256
 from runtime.manifest import EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
-from runtime.tensorrt_backend import check_tensors
 from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_tensorrt
 
 from .builder import describe_engine
@@ -95,7 +95,7 @@ def _check_on_gpu(
         )
         return False
     with open_plan(engine, built, library, None if built.plugin_embedded else plugin) as plan:
-        check_tensors(engine, plan, library.trt, manifest)
+        check_tensors(engine, read_tensors(plan), library.trt, manifest)
         if built.flavour == "tensorrt":
             _check_level(engine, built, plan.hardware_compatibility_level.name)
     return True

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from runtime.engine_batch import fit_batch
 from runtime.errors import InputError
 from runtime.files import write_bytes
 from runtime.manifest import BatchProfile, Manifest
 from runtime.preprocess import network_input, preprocess_batch
 from runtime.progress import progress
-from runtime.tensorrt_backend import fit_batch
 
 from .datasets import ReidDataset
 from .exported import save_manifest

@@ -40,6 +40,32 @@ class Backend(Protocol):
         ...
 
 
+class PendingEmbeddings(Protocol):
+    """Of a batch that may still be computed."""
+
+    def result(self) -> NDArray[np.float32]:
+        """Wait for them: N x D float32, L2-normalised; any thread, and more than once.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...
+
+
+@runtime_checkable
+class QueueingBackend(Backend, Protocol):
+    """A backend that takes a batch while it computes another; threads may share it."""
+
+    def submit(self, images: NDArray[np.uint8]) -> PendingEmbeddings:
+        """Start what `run` does. `images` may be written over once the call is back.
+
+        Raises:
+            InputError: see `run`.
+            DeviceError: the device refused.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class StageTimes:
     """Where the time of one `run` on a GPU went, in seconds.

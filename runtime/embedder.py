@@ -1,7 +1,8 @@
 """From crops to embeddings, whatever runs the network."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -9,7 +10,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from .backend import Backend, BackendName, Device
+from .backend import Backend, BackendName, Device, PendingEmbeddings, QueueingBackend
 from .backend_choice import open_backend
 from .batches import BatchMaker
 from .cores import usable_cores
@@ -25,8 +26,8 @@ _MOST_THREADS = 4
 class Embedder:
     """Turns crops into embeddings; a context manager that frees the backend at its end.
 
-    While the network runs on one batch, the next one is preprocessed. Threads may share an embedder: each preprocesses
-    its own crops, and they take turns with the network.
+    While the network runs on one batch, the next one is preprocessed and, by a backend that queues, copied to the GPU.
+    Threads may share an embedder: each preprocesses its own crops, and they take turns with the network.
 
     Example:
         with Embedder.open("model.onnx") as embedder:
@@ -57,6 +58,7 @@ class Embedder:
         self._batches = BatchMaker(
             backend.manifest.height, backend.manifest.width, self.batch_size, self.preprocessing_threads
         )
+        self._queue = backend if isinstance(backend, QueueingBackend) else None
         self._turn = Lock()
         self._closed = False
 
@@ -95,6 +97,11 @@ class Embedder:
             raise
 
     @property
+    def queues(self) -> bool:
+        """Whether a batch may be computed after `submit` has come back."""
+        return self._queue is not None
+
+    @property
     def manifest(self) -> Manifest:
         """Of the model that runs."""
         return self.backend.manifest
@@ -116,10 +123,26 @@ class Embedder:
         if self._closed:
             raise InputError("this embedder is closed; open the model again")
         with closing(self._batches.batches(crops, colour_order)) as batches:
-            features = [self._run(images) for images in batches]
+            features = list(self._embed_batches(batches))
         if not features:
             return np.empty((0, self.manifest.embedding_size), np.float32)
         return np.concatenate(features)
+
+    def submit(self, images: NDArray[np.uint8]) -> PendingEmbeddings:
+        """Start embedding a batch; a backend that queues computes it while the caller goes on, others at once.
+
+        Args:
+            images: N x H x W x 3 uint8 RGB of the model's size, 1 <= N <= the backend's largest batch. They may be
+                written over once the call is back.
+
+        Raises:
+            InputError: `images` is not such an array, or the embedder is closed.
+            DeviceError: the device failed.
+        """
+        with self._turn:
+            if self._queue is not None:
+                return self._queue.submit(images)
+            return _Ready(self.backend.run(images))
 
     def close(self) -> None:
         """Free the backend; what another thread is embedding ends with an `InputError`."""
@@ -136,9 +159,25 @@ class Embedder:
     ) -> None:
         self.close()
 
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        with self._turn:
-            return self.backend.run(images)
+    def _embed_batches(self, batches: Iterable[NDArray[np.uint8]]) -> Generator[NDArray[np.float32]]:
+        ahead: PendingEmbeddings | None = None
+        for images in batches:
+            following = self.submit(images)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Embeddings of a backend that does not queue."""
+
+    embeddings: NDArray[np.float32]
+
+    def result(self) -> NDArray[np.float32]:
+        return self.embeddings
 
 
 def _threads_beside(backend: Backend) -> int:

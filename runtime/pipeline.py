@@ -4,6 +4,7 @@ Each step is a stage in a thread of its own (see `runtime.stages`); frames leave
 """
 
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .backend import PendingEmbeddings
 from .boxes import FrameBoxes
 from .embedder import Embedder
 from .gallery import Matches
@@ -125,7 +127,7 @@ class Pipeline:
         return [
             Stage(DETECT, lambda frames: find_people(frames, self.find, self.find_at_once)),
             Stage(CROP, lambda frames: batch_crops(frames, batching)),
-            Stage(EMBED, lambda batches: embed_batches(batches, self.embedder)),
+            Stage(EMBED, lambda batches: embed_batches(batches, self.embedder, ahead=self._ahead())),
             Stage(IDENTIFY, lambda batches: self._identified(split_frames(batches))),
         ]
 
@@ -139,6 +141,10 @@ class Pipeline:
             seconds=_LIVE_SECONDS if self.source.live else None,
             keep_pixels=self.keep_pixels,
         )
+
+    def _ahead(self) -> int:
+        # What a live stream gave is not held back until there is another batch.
+        return int(self.embedder.queues and not self.source.live)
 
     def _identified(self, frames: Iterator[EmbeddedFrame]) -> Generator[EmbeddedFrame, None, None]:
         for frame in frames:
@@ -173,18 +179,38 @@ class EmbeddedBatch:
     features: NDArray[np.float32]
 
 
-def embed_batches(batches: Iterator[CropBatch], embedder: Embedder) -> Generator[EmbeddedBatch, None, None]:
+def embed_batches(
+    batches: Iterator[CropBatch], embedder: Embedder, *, ahead: int = 0
+) -> Generator[EmbeddedBatch, None, None]:
     """Run the network on each batch.
+
+    Args:
+        batches: what to embed.
+        embedder: not used by others meanwhile.
+        ahead: so many more batches are given to the network before the embeddings of one are waited for.
 
     Raises:
         DeviceError: the device failed.
     """
-    for batch in batches:
-        if len(batch.images):
-            features = embedder.backend.run(batch.images)
-        else:
-            features = np.empty((0, embedder.manifest.embedding_size), np.float32)
-        yield EmbeddedBatch(batch, features)
+    waiting: deque[tuple[CropBatch, PendingEmbeddings | None]] = deque()
+    try:
+        for batch in batches:
+            waiting.append((batch, embedder.submit(batch.images) if len(batch.images) else None))
+            if len(waiting) > ahead:
+                yield _embedded(*waiting.popleft(), embedder)
+    except Exception:
+        # As if nothing had been ahead: what came before the error goes before it.
+        while waiting:
+            yield _embedded(*waiting.popleft(), embedder)
+        raise
+    while waiting:
+        yield _embedded(*waiting.popleft(), embedder)
+
+
+def _embedded(crops: CropBatch, pending: PendingEmbeddings | None, embedder: Embedder) -> EmbeddedBatch:
+    if pending is None:
+        return EmbeddedBatch(crops, np.empty((0, embedder.manifest.embedding_size), np.float32))
+    return EmbeddedBatch(crops, pending.result())
 
 
 def split_frames(batches: Iterator[EmbeddedBatch]) -> Generator[EmbeddedFrame, None, None]:

@@ -82,20 +82,26 @@ def _write(crop: NDArray[np.uint8], image: NDArray[np.uint8], *, swap: bool) -> 
         cv2.cvtColor(resized, cv2.COLOR_BGR2RGB, dst=image)
 
 
-def network_input(images: NDArray[np.uint8], input_format: InputFormat) -> NDArray[np.uint8] | NDArray[np.float32]:
+def network_input(
+    images: NDArray[np.uint8], input_format: InputFormat, out: NDArray[np.uint8] | NDArray[np.float32] | None = None
+) -> NDArray[np.uint8] | NDArray[np.float32]:
     """What the input `images` of a model takes.
 
     Args:
         images: N x H x W x 3 uint8, RGB.
         input_format: the model's, of its manifest.
+        out: written and returned, where it is not None: an array of the shape and type below.
 
     Returns:
         For "uint8-nhwc" `images` itself; for "float-nchw" N x 3 x H x W float32 with the same values, in 0..255. Both
         C-contiguous where `images` is.
     """
-    if input_format == "uint8-nhwc":
-        return images
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+    planar = input_format == "float-nchw"
+    arranged = images.transpose(0, 3, 1, 2) if planar else images
+    if out is not None:
+        np.copyto(out, arranged)
+        return out
+    return np.ascontiguousarray(arranged, np.float32) if planar else images
 
 
 def check_crop(crop: NDArray[np.uint8]) -> None:

@@ -1,6 +1,6 @@
 """The pipeline gives, in order, what one crop at a time gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from runtime.boxes import FrameBoxes, cut
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, InputError
 from runtime.gallery import Gallery
-from runtime.people import given_boxes
-from runtime.pipeline import Pipeline
+from runtime.people import CropBatch, given_boxes
+from runtime.pipeline import Pipeline, embed_batches
 from runtime.sources import VideoFile
 from runtime.stages import run_in_turn
 from runtime.video import read_frames
@@ -151,3 +151,19 @@ def test_an_error_of_the_device_ends_the_run(
                 frames.extend(results)
     assert len(calls) == 4
     assert sum(len(frame.features) for frame in frames) <= 6
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 2])
+def test_what_came_before_an_error_goes_before_it(tiny_model: Path, ahead: int) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, 16, 8, 3), np.uint8)
+
+    def batches() -> Iterator[CropBatch]:
+        yield CropBatch(images[:2], [])
+        yield CropBatch(images[:0], [])
+        yield CropBatch(images[2:], [])
+        raise InputError("the file ends here")
+
+    sizes: list[tuple[int, ...]] = []
+    with Embedder.open(tiny_model) as embedder, pytest.raises(InputError, match="ends here"):
+        sizes.extend(batch.features.shape for batch in embed_batches(batches(), embedder, ahead=ahead))
+    assert sizes == [(2, 6), (0, 6), (1, 6)]

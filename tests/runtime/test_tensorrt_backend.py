@@ -10,11 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
+from runtime.engine_batch import fit_batch
 from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.files import sha256
 from runtime.manifest import BatchProfile, Flavour, read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
-from runtime.tensorrt_backend import fit_batch
 
 SHAPE = (16, 8, 3)
 PROFILE = BatchProfile(2, 4, 5)

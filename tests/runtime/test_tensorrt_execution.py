@@ -1,20 +1,22 @@
-"""Chunks, addresses and memory of an engine, with a TensorRT that computes on the host.
+"""Batches, memory, graphs and faults of an engine, with a TensorRT that computes on a simulated GPU.
 
 No engine is executed by TensorRT here: that needs a GPU.
 """
 
-import ctypes
 import dataclasses
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from simulated_gpu import SimulatedGpu
+from simulated_tensorrt import Oracle, SimulatedTensorRT
 
-from runtime.backend import StageTimes, TimedBackend
+from runtime.backend import QueueingBackend, StageTimes, TimedBackend
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, ManifestError
 from runtime.files import sha256
@@ -23,177 +25,23 @@ from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import TensorRTBackend
 from runtime.tensorrt_library import TensorRTLibrary
 
-Oracle = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 SHAPE = (16, 8, 3)
 PROFILE = BatchProfile(2, 4, 5)
+UPLOADS, COMPUTING = 0, 1  # the backend's streams, in the order of their creation
 
 
-class HostMemory:
-    """Device memory that is host memory, and knows what is out."""
-
-    architecture = "SM86"
-
-    def __init__(self) -> None:
-        self.allocations: dict[int, Any] = {}
-        self.streams: set[int] = set()
-        self.events: dict[int, int] = {}
-        self.time = 0
-        self.allocated = 0
-        self.room = 1 << 20
-        self.closed = False
-
-    def allocate(self, size: int) -> int:
-        if size > self.room:
-            raise DeviceError("out of memory")
-        block = ctypes.create_string_buffer(size)
-        self.allocations[ctypes.addressof(block)] = block
-        self.allocated += 1
-        return ctypes.addressof(block)
-
-    def free(self, address: int) -> None:
-        del self.allocations[address]
-
-    def create_stream(self) -> int:
-        self.streams.add(7)
-        return 7
-
-    def destroy_stream(self, stream: int) -> None:
-        self.streams.remove(stream)
-
-    def upload(self, address: int, array: NDArray[Any], stream: int) -> None:
-        assert stream in self.streams
-        assert array.nbytes <= len(self.allocations[address])
-        ctypes.memmove(address, array.ctypes.data, array.nbytes)
-        self.time += 1
-
-    def download(self, array: NDArray[Any], address: int, stream: int) -> None:
-        assert stream in self.streams
-        assert array.nbytes <= len(self.allocations[address])
-        ctypes.memmove(array.ctypes.data, address, array.nbytes)
-        self.time += 4
-
-    def synchronise(self, stream: int) -> None:
-        assert stream in self.streams
-
-    def create_event(self) -> int:
-        self.events[len(self.events)] = -1
-        return len(self.events) - 1
-
-    def record_event(self, event: int, stream: int) -> None:
-        assert stream in self.streams
-        self.events[event] = self.time
-
-    def seconds_between(self, start: int, end: int) -> float:
-        return self.events[end] - self.events[start]
-
-    def destroy_event(self, event: int) -> None:
-        del self.events[event]
-
-    def close(self) -> None:
-        assert not self.allocations
-        assert not self.events
-        assert not self.streams
-        self.closed = True
-
-
-class HostTensorRT:
-    """As much of TensorRT's Python interface as an engine needs, computing with `oracle` where it was told to look."""
-
-    uint8, float32 = "UINT8", "FLOAT"
-    TensorIOMode = SimpleNamespace(INPUT="in", OUTPUT="out")
-
-    class ILogger:
-        Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2)
-
-    def __init__(self, oracle: Oracle) -> None:
-        self.oracle = oracle
-        self.tensors: dict[str, tuple[str, str, tuple[int, ...]]] = {
-            "embeddings": ("out", "FLOAT", (-1, 6)),
-            "images": ("in", "UINT8", (-1, *SHAPE)),
-        }
-        self.batches: list[tuple[int, int, int]] = [(2, 4, 5)]
-        self.active = 0
-        self.engine_host_code_allowed = False
-        self.readable = self.has_context = self.runs = self.switches = True
-        self.seen: list[tuple[int, ...]] = []
-        self._addresses: dict[str, int] = {}
-        self._logger: Any = None
-
-    def Runtime(self, logger: Any) -> "HostTensorRT":
-        self._logger = logger
-        return self
-
-    def deserialize_cuda_engine(self, plan: bytes) -> "HostTensorRT | None":
-        assert plan == b"plan"
-        self.host_code_allowed_at_start = self.engine_host_code_allowed
-        if not self.readable:
-            self._logger.log(1, "Serialization assertion failed")
-        return self if self.readable else None
-
-    num_io_tensors = 2
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.tensors)[index]
-
-    def get_tensor_mode(self, name: str) -> str:
-        return self.tensors[name][0]
-
-    def get_tensor_dtype(self, name: str) -> str:
-        return self.tensors[name][1]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name][2]
-
-    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
-        return [(batch, *self.tensors[name][2][1:]) for batch in self.batches[profile]]
-
-    @property
-    def num_optimization_profiles(self) -> int:
-        return len(self.batches)
-
-    def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        assert stream == 7
-        # TensorRT does not say whether it keeps them, so that nobody may rely on it.
-        self._addresses.clear()
-        self.active = profile
-        return profile < len(self.batches) and self.switches
-
-    def create_execution_context(self) -> "HostTensorRT | None":
-        return self if self.has_context else None
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self._addresses[name] = address
-        return name in self.tensors
-
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        self.seen.append(tuple(shape))
-        smallest, _, largest = self.batches[self.active]
-        return smallest <= shape[0] <= largest
-
-    def execute_async_v3(self, stream: int) -> bool:
-        if self.runs:
-            shape = self.seen[-1]
-            planar = self.tensors["images"][1] == "FLOAT"
-            kind = ctypes.c_float if planar else ctypes.c_uint8
-            buffer = (kind * int(np.prod(shape))).from_address(self._addresses["images"])
-            images = np.frombuffer(buffer, kind).reshape(shape)
-            result = self.oracle(images.transpose(0, 2, 3, 1) if planar else images).astype(np.float32)
-            ctypes.memmove(self._addresses["embeddings"], result.ctypes.data, result.nbytes)
-        else:
-            self._logger.log(1, "illegal memory access")
-        return self.runs
+@pytest.fixture(params=[set(), {UPLOADS}, {COMPUTING}], ids=["late", "uploads early", "computing early"])
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedGpu]:
+    gpu = SimulatedGpu()
+    gpu.eager = request.param
+    monkeypatch.setattr("runtime.tensorrt_backend.open_device", gpu.open)
+    yield gpu
+    assert not gpu.depth, "the context was left current"
 
 
 @pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> HostMemory:
-    memory = HostMemory()
-    monkeypatch.setattr("runtime.tensorrt_backend.open_device", lambda: memory)
-    return memory
-
-
-@pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch, oracle: Oracle) -> HostTensorRT:
-    trt: Any = HostTensorRT(oracle)
+def trt(gpu: SimulatedGpu, monkeypatch: pytest.MonkeyPatch, oracle: Oracle) -> SimulatedTensorRT:
+    trt: Any = SimulatedTensorRT(gpu, oracle, SHAPE, 6)
     library = TensorRTLibrary("tensorrt", "10.3.0", trt)
     monkeypatch.setattr("runtime.tensorrt_backend.load_tensorrt", lambda flavour: library)
     return trt
@@ -208,23 +56,28 @@ def engine(tmp_path: Path, manifest: Manifest) -> Path:
     return path
 
 
+def batch_of(count: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, *SHAPE), np.uint8)
+
+
 def test_chunks_padding_and_memory(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
 ) -> None:
     with Embedder.open(engine) as embedder:
         assert embedder.backend.name == "tensorrt 10.3.0 (SM86)"
         features = embedder.embed(crops, "BGR")
+        allocations = gpu.allocations
         again = embedder.embed(crops[:6], "BGR")
-        assert (memory.allocated, len(memory.allocations)) == (2, 2)
+        assert gpu.allocations == allocations
     np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-6)
     np.testing.assert_array_equal(again, features[:6])
     # 11 crops as 5, 5 and 1, then 6 as 5 and 1; the engine's smallest batch is 2.
-    assert [shape[0] for shape in trt.seen] == [5, 5, 2, 5, 2]
-    assert memory.closed
+    assert [shape[0] for shape in trt.computed] == [5, 5, 2, 5, 2]
+    assert gpu.closed
 
 
 def test_an_engine_that_takes_planes_of_floats(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
 ) -> None:
     trt.tensors["images"] = ("in", "FLOAT", (-1, 3, 16, 8))
     with pytest.raises(ManifestError, match=r"images FLOAT \(-1, 3, 16, 8\).*; its manifest promises images UINT8"):
@@ -232,66 +85,210 @@ def test_an_engine_that_takes_planes_of_floats(
     described = dataclasses.replace(read_engine_manifest(engine), input_format="float-nchw")
     write_engine_manifest(engine, described)
     with Embedder.open(engine) as embedder:
-        assert max(map(len, memory.allocations.values())) == 5 * 3 * 16 * 8 * 4
+        assert max(map(len, gpu.memory.values())) == 5 * 3 * 16 * 8 * 4
         features = embedder.embed(crops, "BGR")
     np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-6)
-    assert trt.seen == [(5, 3, 16, 8), (5, 3, 16, 8), (2, 3, 16, 8)]
+    assert trt.computed == [(5, 3, 16, 8), (5, 3, 16, 8), (2, 3, 16, 8)]
 
 
-def test_where_the_time_goes(engine: Path, memory: HostMemory, trt: HostTensorRT) -> None:
+def test_where_the_time_goes(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT) -> None:
     backend = TensorRTBackend(engine)
     assert isinstance(backend, TimedBackend)
     images = np.random.default_rng(8).integers(0, 256, (3, *SHAPE), np.uint8)
+    held = gpu.held()
     for _ in range(2):
+        waiting = backend.submit(images[:2])
         embeddings, stages = backend.run_timed(images)
-        np.testing.assert_array_equal(embeddings, backend.run(images))
         # Each upload takes 1 second on this clock, the network none, each download 4.
         assert stages == StageTimes(1, 0, 4)
-        assert not memory.events
+        np.testing.assert_array_equal(embeddings, backend.run(images))
+        np.testing.assert_array_equal(waiting.result(), embeddings[:2])
+    assert gpu.held() - len(gpu.graphs) == held
     trt.runs = False
     with pytest.raises(DeviceError, match="illegal memory access"):
-        backend.run_timed(images)
-    assert not memory.events
+        backend.run_timed(batch_of(5))
+    assert gpu.held() - len(gpu.graphs) == held
     backend.close()
     with pytest.raises(InputError, match="closed"):
         backend.run_timed(images)
 
 
-def test_closing(engine: Path, memory: HostMemory, trt: HostTensorRT) -> None:
+def test_closing(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle) -> None:
     backend = TensorRTBackend(engine)
+    images = batch_of(3)
+    waiting = backend.submit(images)
     backend.close()
     backend.close()
-    assert memory.closed
-    with pytest.raises(InputError, match="closed"):
-        backend.run(np.zeros((2, *SHAPE), np.uint8))
+    assert gpu.closed
+    np.testing.assert_allclose(waiting.result(), oracle(images), atol=1e-6)
+    for run in (backend.run, backend.submit, backend.run_timed):
+        with pytest.raises(InputError, match="closed"):
+            run(np.zeros((2, *SHAPE), np.uint8))
 
 
-def break_output(trt: HostTensorRT, memory: HostMemory) -> None:
+def test_a_batch_is_copied_while_another_is_computed(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle
+) -> None:
+    backend = TensorRTBackend(engine)
+    assert isinstance(backend, QueueingBackend)
+    batches = [batch_of(size, seed=size) for size in (2, 5, 3, 4)]
+    waiting = [backend.submit(batch) for batch in batches[:2]]
+    if not gpu.eager:
+        assert gpu.pending(UPLOADS)
+        assert gpu.pending(COMPUTING)
+    if gpu.eager == {UPLOADS}:
+        # Both uploads are done and nothing is computed: neither waited for the other stream.
+        assert gpu.clock == 2
+        assert gpu.pending(COMPUTING)
+    waiting += [backend.submit(batch) for batch in batches[2:]]
+    for number in (3, 0, 2, 1, 0):
+        np.testing.assert_allclose(waiting[number].result(), oracle(batches[number]), atol=1e-6)
+    backend.close()
+
+
+@pytest.mark.parametrize("gpu", [{UPLOADS}], indirect=True)
+def test_an_embedder_keeps_the_gpu_busy(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, crops: list[NDArray[np.uint8]]
+) -> None:
+    times = []
+
+    def compute(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        times.append(gpu.clock)
+        return oracle(images)
+
+    trt.oracle = compute
+    with Embedder.open(engine, batch_size=2) as embedder:
+        features = embedder.embed(crops, "BGR")
+    np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-6)
+    # An upload takes 1 second, a download 4: the first of the six batches is computed when the second is uploaded.
+    assert times == [2, 7, 12, 17, 22, 26]
+
+
+def test_images_may_be_written_over_once_submitted(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle
+) -> None:
+    backend = TensorRTBackend(engine)
+    images = batch_of(5)
+    expected = oracle(images)
+    waiting = backend.submit(images)
+    images[:] = 0
+    first = waiting.result()
+    backend.run(images)
+    np.testing.assert_allclose(first, expected, atol=1e-6)
+    backend.close()
+
+
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_threads_share_a_backend(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle) -> None:
+    backend = TensorRTBackend(engine)
+
+    def run(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        for _ in range(25):
+            images = generator.integers(0, 256, (generator.integers(1, 6), *SHAPE), np.uint8)
+            np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
+    backend.close()
+
+
+def test_batches_that_come_again_run_as_graphs(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, oracle: Oracle
+) -> None:
+    profiles = (BatchProfile(1, 1, 1), PROFILE)
+    rewrite_manifest(engine, manifest, profiles=profiles)
+    trt.batches = [(1, 1, 1), (2, 4, 5)]
+    backend = TensorRTBackend(engine)
+    for seed in range(12):
+        for count in (1, 5):
+            images = batch_of(count, seed)
+            np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+    # Two slots take turns, so that each has one size only: two runs of its own, one to capture, the rest as graphs.
+    assert len(trt.enqueued) == 2 * 3
+    assert gpu.launches == 2 * 10
+    for seed in range(20):
+        for count in (3, 1, 2, 4):
+            images = batch_of(count, seed)
+            np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+    queued = len(trt.enqueued)
+    for count in (3, 1, 2, 4):
+        backend.run(batch_of(count))
+    # One image alone is in the first profile; two are in the second.
+    assert len(trt.enqueued) == queued
+    assert len(gpu.graphs) == 6
+    backend.close()
+    assert gpu.closed
+
+
+def test_where_no_graph_can_be_captured(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu.captures = False
+    with Embedder.open(engine) as embedder, caplog.at_level(logging.WARNING):
+        for seed in range(12):
+            images = batch_of(5, seed)
+            np.testing.assert_allclose(embedder.backend.run(images), oracle(images), atol=1e-6)
+    assert [record.getMessage() for record in caplog.records] == [
+        "host.engine runs without CUDA graphs, which makes small batches slower: no capture"
+    ]
+    assert gpu.launches == 0
+
+
+def test_tensorrt_rtx_captures_by_itself(
+    engine: Path,
+    gpu: SimulatedGpu,
+    trt: SimulatedTensorRT,
+    manifest: Manifest,
+    oracle: Oracle,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library: Any = TensorRTLibrary("tensorrt-rtx", "10.3.0", trt)  # type: ignore[arg-type]
+    monkeypatch.setattr("runtime.tensorrt_backend.load_tensorrt", lambda flavour: library)
+    backend = TensorRTBackend(engine)
+    assert [each.cuda_graph_strategy for each in trt.configured] == ["whole"]
+    for seed in range(6):
+        images = batch_of(5, seed)
+        np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+    assert gpu.launches == 0
+    backend.close()
+
+
+def test_an_engine_without_scratch_memory(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle
+) -> None:
+    trt.scratch_size = 0
+    backend = TensorRTBackend(engine)
+    np.testing.assert_allclose(backend.run(batch_of(4)), oracle(batch_of(4)), atol=1e-6)
+    backend.close()
+
+
+def break_output(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
     trt.tensors["embeddings"] = ("out", "FLOAT", (-1, 7))
 
 
-def break_type(trt: HostTensorRT, memory: HostMemory) -> None:
+def break_type(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
     trt.tensors["images"] = ("in", "FLOAT", (-1, *SHAPE))
 
 
-def break_profile(trt: HostTensorRT, memory: HostMemory) -> None:
+def break_profile(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
     trt.batches = [(1, 4, 5)]
 
 
-def break_plan(trt: HostTensorRT, memory: HostMemory) -> None:
+def break_plan(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
     trt.readable = False
 
 
-def break_context(trt: HostTensorRT, memory: HostMemory) -> None:
+def break_context(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
     trt.has_context = False
 
 
-def break_architecture(trt: HostTensorRT, memory: HostMemory) -> None:
-    memory.architecture = "SM87"
+def break_architecture(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
+    gpu.architecture = "SM87"
 
 
-def break_memory(trt: HostTensorRT, memory: HostMemory) -> None:
-    memory.room = 5 * 16 * 8 * 3 - 1
+def break_memory(trt: SimulatedTensorRT, gpu: SimulatedGpu) -> None:
+    gpu.room = 5 * 16 * 8 * 3 - 1
 
 
 @pytest.mark.parametrize(
@@ -308,38 +305,94 @@ def break_memory(trt: HostTensorRT, memory: HostMemory) -> None:
 )
 def test_what_fails_on_opening_frees_everything(
     engine: Path,
-    memory: HostMemory,
-    trt: HostTensorRT,
-    fault: Callable[[HostTensorRT, HostMemory], None],
+    gpu: SimulatedGpu,
+    trt: SimulatedTensorRT,
+    fault: Callable[[SimulatedTensorRT, SimulatedGpu], None],
     error: type[LgeuError],
     message: str,
 ) -> None:
-    fault(trt, memory)
+    fault(trt, gpu)
     with pytest.raises(error, match=message):
         Embedder.open(engine)
-    assert memory.closed
+    assert gpu.closed
+
+
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_whichever_call_fails_on_opening_everything_is_freed(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite_manifest(engine, manifest, profiles=(BatchProfile(1, 1, 1), PROFILE))
+    trt.batches = [(1, 1, 1), (2, 4, 5)]
+    backend = TensorRTBackend(engine)
+    calls = gpu.calls
+    backend.close()
+    assert calls > 15
+    for number in range(1, calls + 1):
+        another = SimulatedGpu()
+        another.fail_at = number
+        trt.gpu = another
+        monkeypatch.setattr("runtime.tensorrt_backend.open_device", lambda opened=another: opened)
+        with pytest.raises(DeviceError, match=f"call {number} failed"):
+            TensorRTBackend(engine)
+        assert another.closed
+        assert not another.depth
+
+
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_whichever_call_fails_in_a_run_the_next_is_right(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle
+) -> None:
+    backend = TensorRTBackend(engine)
+    failures = []
+    for offset in range(1, 12):
+        for _ in range(2):
+            gpu.fail_at = gpu.calls + offset
+            try:
+                backend.run(batch_of(4, offset))
+            except DeviceError as error:
+                failures.append(str(error))
+            gpu.fail_at = None
+            np.testing.assert_allclose(backend.run(batch_of(4)), oracle(batch_of(4)), atol=1e-6)
+    assert len(failures) > 12
+    assert all(message.endswith("failed") for message in failures)
+    backend.close()
+    assert gpu.closed
+
+
+def test_a_lost_gpu(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT) -> None:
+    backend = TensorRTBackend(engine)
+    waiting = backend.submit(batch_of(3))
+    gpu.lost = True
+    with pytest.raises(DeviceError, match="lost"):
+        backend.run(batch_of(3))
+    for _ in range(2):
+        with pytest.raises(DeviceError, match="lost"):
+            waiting.result()
+    backend.close()
+    backend.close()
+    assert gpu.closed
 
 
 def test_a_batch_size_that_the_engine_has_not_frees_everything(
-    engine: Path, memory: HostMemory, trt: HostTensorRT
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT
 ) -> None:
     with pytest.raises(InputError, match="batch size is 6; expected 1 to 5"):
         Embedder.open(engine, batch_size=6)
-    assert memory.closed
+    assert gpu.closed
 
 
-def test_a_failing_run(engine: Path, memory: HostMemory, trt: HostTensorRT, crops: list[NDArray[np.uint8]]) -> None:
+def test_a_failing_run(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, crops: list[NDArray[np.uint8]]) -> None:
     trt.runs = False
     with (
         pytest.raises(DeviceError, match=r"failed on a batch of 5 \(illegal memory access\)"),
         Embedder.open(engine) as e,
     ):
         e.embed(crops, "BGR")
-    assert memory.closed
+    assert gpu.closed
 
 
 def test_one_batch_size_only(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
 ) -> None:
     fixed = EngineManifest("tensorrt", "10.3.0", ("SM86",), (BatchProfile(4, 4, 4),), sha256(engine), "0" * 64, None)
     write_engine_manifest(engine, dataclasses.replace(manifest, engine=fixed))
@@ -347,7 +400,7 @@ def test_one_batch_size_only(
     trt.tensors = {"images": ("in", "UINT8", (4, *SHAPE)), "embeddings": ("out", "FLOAT", (4, 6))}
     with Embedder.open(engine) as embedder:
         assert len(embedder.embed(crops[:6], "BGR")) == 6
-    assert [shape[0] for shape in trt.seen] == [4, 4]
+    assert [shape[0] for shape in trt.computed] == [4, 4]
 
 
 def rewrite_manifest(engine: Path, manifest: Manifest, **changes: Any) -> None:
@@ -357,8 +410,8 @@ def rewrite_manifest(engine: Path, manifest: Manifest, **changes: Any) -> None:
 
 def test_several_profiles(
     engine: Path,
-    memory: HostMemory,
-    trt: HostTensorRT,
+    gpu: SimulatedGpu,
+    trt: SimulatedTensorRT,
     manifest: Manifest,
     oracle: Oracle,
     crops: list[NDArray[np.uint8]],
@@ -366,28 +419,25 @@ def test_several_profiles(
     profiles = (BatchProfile(1, 1, 1), BatchProfile(2, 4, 6), BatchProfile(4, 4, 4))
     rewrite_manifest(engine, manifest, profiles=profiles)
     trt.batches = [(each.min, each.opt, each.max) for each in profiles]
-    used = []
     with Embedder.open(engine) as embedder:
         assert embedder.batch_size == 6
         for count in (1, 4, 6, 2, 3, 1):
             features = embedder.embed(crops[:count], "BGR")
             expected = oracle(preprocess_batch(crops[:count], 16, 8, "BGR"))
             np.testing.assert_allclose(features, expected, atol=1e-6)
-            used.append(trt.active)
-        assert (memory.allocated, len(memory.allocations)) == (2, 2)
-    assert used == [0, 1, 1, 1, 1, 0]
-    assert [shape[0] for shape in trt.seen] == [1, 4, 6, 2, 3, 1]
+    assert trt.profiles == [0, 1, 1, 1, 1, 0]
+    assert [shape[0] for shape in trt.computed] == [1, 4, 6, 2, 3, 1]
 
 
 def test_an_engine_that_keeps_its_profile(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, crops: list[NDArray[np.uint8]]
 ) -> None:
     rewrite_manifest(engine, manifest, profiles=(BatchProfile(1, 1, 1), PROFILE))
     trt.batches = [(1, 1, 1), (2, 4, 5)]
     trt.switches = False
     with pytest.raises(DeviceError, match="refused its profile 1"), Embedder.open(engine) as embedder:
         embedder.embed(crops, "BGR")
-    assert memory.closed
+    assert gpu.closed
 
 
 @pytest.mark.parametrize(
@@ -395,16 +445,16 @@ def test_an_engine_that_keeps_its_profile(
     [({}, False), ({"plugin_sha256": "1" * 64, "plugin_embedded": True}, True), ({"version_compatible": True}, True)],
 )
 def test_code_inside_an_engine_is_allowed_where_the_manifest_says_so(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest, changes: dict[str, Any], allowed: bool
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, changes: dict[str, Any], allowed: bool
 ) -> None:
     """And the plugin inside needs no library: none is here that could be loaded."""
     rewrite_manifest(engine, manifest, **changes)
     Embedder.open(engine).close()
-    assert trt.host_code_allowed_at_start is allowed
+    assert trt.host_code_allowed is allowed
 
 
 def test_a_version_compatible_engine_runs_on_a_later_version(
-    engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest
 ) -> None:
     rewrite_manifest(engine, manifest, version="10.2.0.1")
     with pytest.raises(EngineMismatchError, match=r"built by tensorrt 10\.2\.0\.1"):
@@ -413,7 +463,9 @@ def test_a_version_compatible_engine_runs_on_a_later_version(
     Embedder.open(engine).close()
 
 
-def test_an_engine_of_another_platform(engine: Path, memory: HostMemory, trt: HostTensorRT, manifest: Manifest) -> None:
+def test_an_engine_of_another_platform(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest
+) -> None:
     rewrite_manifest(engine, manifest, platform="Linux riscv64")
     with pytest.raises(EngineMismatchError, match="built on Linux riscv64"):
         Embedder.open(engine)

@@ -1,0 +1,198 @@
+"""Batches through an engine, so that one is copied to the GPU while the one before it is computed."""
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from itertools import cycle
+from threading import Lock
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backend import StageTimes
+from .cuda_graphs import CudaGraphs
+from .device import CudaDevice
+from .engine_batch import fit_batch
+from .engine_slot import PendingBatch, Slot
+from .errors import DeviceError, InputError
+from .freeing import current_if_possible, free_later
+from .manifest import EngineManifest, Manifest
+from .preprocess import network_input
+from .tensorrt_engine import TensorRTEngine
+
+_SLOTS = 2
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Two streams, so that an upload needs not wait for what is computed.
+
+    Attributes:
+        upload: of the images.
+        compute: of the engine, and of the embeddings' way back: on the other stream they would hold up the next upload.
+    """
+
+    upload: int
+    compute: int
+
+
+# Timed events: before the upload, behind it, behind the network, behind the download.
+Marks = tuple[int, int, int, int]
+
+
+class EngineQueue:
+    """Runs batches in the order in which they are submitted, by any threads, two of them on the way at most.
+
+    Whoever submits waits for a free slot, not for the batch. A slot is used again only behind its event `done`, which
+    stands behind every copy from or to its memory.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        engine: TensorRTEngine,
+        device: CudaDevice,
+        streams: Streams,
+        name: str,
+        resources: ExitStack,
+    ) -> None:
+        """Allocate what batches of the largest size need; the device is current.
+
+        Args:
+            manifest: the engine's.
+            engine: queues on `streams.compute`.
+            device: the GPU.
+            streams: of nobody else's.
+            name: of the engine, for a warning.
+            resources: gives back what is held, also when a later step of this fails.
+
+        Raises:
+            DeviceError: too little memory.
+        """
+        self._manifest = manifest
+        self._described = cast("EngineManifest", manifest.engine)
+        self._engine = engine
+        self._device = device
+        self._streams = streams
+        self._slots = [Slot(manifest, self._described.max_batch, device, resources) for _ in range(_SLOTS)]
+        self._next = cycle(self._slots)
+        self._graphs = None if engine.captures_itself else CudaGraphs(device, streams.compute, name)
+        if self._graphs is not None:
+            resources.callback(self._graphs.close)
+        # Taken before a slot's lock, never after one.
+        self._order = Lock()
+        self._closed = False
+
+    def submit(self, images: NDArray[np.uint8]) -> PendingBatch:
+        """Queue a batch; see `runtime.tensorrt_backend.TensorRTBackend.submit`."""
+        with self._order:
+            return self._submit(images)
+
+    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
+        """Run a batch by itself; see `runtime.tensorrt_backend.TensorRTBackend.run_timed`."""
+        with self._order:
+            self._check_open()
+            for slot in self._slots:
+                with slot.lock:
+                    slot.finish()
+            with self._device.current(), ExitStack() as resources:
+                begin, uploaded, computed, downloaded = marks = _create_marks(self._device, resources)
+                embeddings = self._submit(images, marks).result()
+                seconds = self._device.seconds_between
+                return embeddings, StageTimes(
+                    upload=seconds(begin, uploaded),
+                    compute=seconds(uploaded, computed),
+                    download=seconds(computed, downloaded),
+                )
+
+    def close(self) -> None:
+        """Wait for what is on its way, whose embeddings stay to be had, and take no more."""
+        with self._order:
+            self._closed = True
+            for slot in self._slots:
+                with slot.lock:
+                    slot.finish()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this embedder is closed; open the engine again")
+
+    def _submit(self, images: NDArray[np.uint8], marks: Marks | None = None) -> PendingBatch:
+        self._check_open()
+        profile = self._described.profile_for(len(images))
+        image_shape = (self._manifest.height, self._manifest.width, 3)
+        fitted = fit_batch(images, self._described.profiles[profile], image_shape)
+        slot = next(self._next)
+        with slot.lock:
+            slot.finish()
+            batch = self._stage(fitted, slot)
+            slot.pending = pending = PendingBatch(slot, len(images))
+            try:
+                with self._device.current():
+                    self._queue(batch, profile, slot, marks)
+            except BaseException:
+                # The slot's memory may be in use, and no event says until when.
+                self._drain()
+                slot.pending = None
+                raise
+            return pending
+
+    def _stage(self, images: NDArray[np.uint8], slot: Slot) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The batch as the engine takes it, in page-locked memory."""
+        shape = (len(images), *self._manifest.input_shape)
+        kind = np.dtype(self._manifest.input_type)
+        size = int(np.prod(shape)) * kind.itemsize
+        return network_input(images, self._manifest.input_format, out=slot.input[:size].view(kind).reshape(shape))
+
+    def _queue(
+        self, batch: NDArray[np.uint8] | NDArray[np.float32], profile: int, slot: Slot, marks: Marks | None
+    ) -> None:
+        device, upload, compute = self._device, self._streams.upload, self._streams.compute
+
+        def mark(stage: int, stream: int) -> None:
+            if marks is not None:
+                device.record_event(marks[stage], stream)
+
+        mark(0, upload)
+        device.upload(slot.images, batch, upload)
+        mark(1, upload)
+        device.record_event(slot.uploaded, upload)
+        device.wait_for_event(compute, slot.uploaded)
+        self._compute(batch.shape, profile, slot)
+        mark(2, compute)
+        device.download(slot.output[: len(batch)], slot.embeddings, compute)
+        mark(3, compute)
+        device.record_event(slot.done, compute)
+
+    def _compute(self, shape: tuple[int, ...], profile: int, slot: Slot) -> None:
+        def work() -> None:
+            self._engine.enqueue(profile, shape, slot.images, slot.embeddings)
+
+        if self._graphs is None:
+            work()
+        else:
+            self._graphs.run((profile, shape, slot.images), work)
+
+    def _drain(self) -> None:
+        # Where the GPU failed, nothing runs any more.
+        with current_if_possible(self._device):
+            for stream in (self._streams.upload, self._streams.compute):
+                with suppress(DeviceError):
+                    self._device.synchronise(stream)
+
+
+def create_streams(device: CudaDevice, resources: ExitStack) -> Streams:
+    """Two new streams; the device is current.
+
+    Raises:
+        DeviceError: the GPU refused.
+    """
+    upload, compute = (free_later(resources, device.destroy_stream, device.create_stream()) for _ in range(2))
+    return Streams(upload, compute)
+
+
+def _create_marks(device: CudaDevice, resources: ExitStack) -> Marks:
+    begin, uploaded, computed, downloaded = (
+        free_later(resources, device.destroy_event, device.create_event(timed=True)) for _ in range(4)
+    )
+    return begin, uploaded, computed, downloaded

@@ -1,0 +1,119 @@
+"""A deserialised engine: one execution context for each of its profiles, in memory that they share."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+from .device import CudaDevice
+from .engine_tensors import check_tensors, read_tensors
+from .errors import DeviceError, ManifestError
+from .freeing import free_later
+from .manifest import EngineManifest, Manifest
+from .onnx_tensors import INPUT, OUTPUT
+from .tensorrt_library import TensorRTLibrary, create_runtime
+from .tensorrt_log import collecting_logger, complaint
+
+
+class TensorRTEngine:
+    """Queues batches of an engine on one stream, by one thread at a time.
+
+    Each profile has an execution context of its own, so that none is switched while batches run. On one stream they
+    run one after the other, so that all work in the same scratch memory, as large as the neediest profile's.
+
+    Attributes:
+        captures_itself: TensorRT-RTX makes CUDA graphs of its own, once its kernels for a batch size are compiled; one
+            captured from outside could keep the slower kernels that it starts with.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        library: TensorRTLibrary,
+        device: CudaDevice,
+        stream: int,
+        resources: ExitStack,
+    ) -> None:
+        """Deserialise an engine that belongs to `manifest`, `library` and `device`; the device is current.
+
+        Args:
+            path: the engine.
+            manifest: the engine's.
+            library: TensorRT, with the engine's plugin loaded.
+            device: the GPU.
+            stream: that the batches will be queued on.
+            resources: gives back what is held, also when a later step of this fails.
+
+        Raises:
+            ManifestError: it cannot be deserialised, or is not what the manifest says.
+            DeviceError: the GPU refused, e.g. for want of memory.
+        """
+        self.captures_itself = library.flavour == "tensorrt-rtx"
+        self._trt = library.trt
+        self._path = path
+        self._stream = stream
+        logger = collecting_logger(library.trt)
+        self._messages: list[str] = logger.errors
+        self._runtime = create_runtime(library.trt, logger, cast("EngineManifest", manifest.engine))
+        self._engine: Any = None
+        resources.callback(self._release_engine)
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise ManifestError(
+                f"{path} cannot be deserialised ({complaint(self._messages)}); build it again on this machine"
+            )
+        check_tensors(path, read_tensors(self._engine), library.trt, manifest)
+        self._scratch_size = int(self._engine.device_memory_size_v2)
+        self._scratch = device.allocate(self._scratch_size) if self._scratch_size else 0
+        if self._scratch:
+            free_later(resources, device.free, self._scratch)
+        self._contexts: list[Any] = []
+        resources.callback(self._contexts.clear)
+        for profile in range(self._engine.num_optimization_profiles):
+            self._add_context(profile)
+
+    def enqueue(self, profile: int, shape: tuple[int, ...], images: int, embeddings: int) -> None:
+        """Queue a batch; the device is current.
+
+        Args:
+            profile: index of the profile it runs in.
+            shape: of the input.
+            images: address of the input, which must stay as it is until the batch is done.
+            embeddings: address of the output, which is not to be used by others until then.
+
+        Raises:
+            DeviceError: TensorRT refused.
+        """
+        self._messages.clear()
+        contexts = self._contexts
+        if not contexts[profile].set_input_shape(INPUT, shape):
+            raise DeviceError(f"the engine refused the input shape {shape} ({complaint(self._messages)})")
+        for name, address in ((INPUT, images), (OUTPUT, embeddings)):
+            if not contexts[profile].set_tensor_address(name, address):
+                raise DeviceError(f"the engine refused the address of {name} ({complaint(self._messages)})")
+        if not contexts[profile].execute_async_v3(self._stream):
+            raise DeviceError(f"the engine failed on a batch of {shape[0]} ({complaint(self._messages)})")
+
+    def _add_context(self, profile: int) -> None:
+        self._contexts.append(self._engine.create_execution_context(self._context_options()))
+        if self._contexts[-1] is None:
+            raise DeviceError(
+                f"{self._path} got no execution context ({complaint(self._messages)}); free memory on the GPU"
+            )
+        if self._scratch_size:
+            self._contexts[-1].set_device_memory(self._scratch, self._scratch_size)
+        # A new context is in profile 0.
+        if profile and not self._contexts[-1].set_optimization_profile_async(profile, self._stream):
+            raise DeviceError(f"the engine refused its profile {profile} ({complaint(self._messages)})")
+
+    def _context_options(self) -> Any:
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        if not self.captures_itself:
+            return strategy
+        options = self._engine.create_runtime_config()
+        options.set_execution_context_allocation_strategy(strategy)
+        options.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return options
+
+    def _release_engine(self) -> None:
+        self._engine = self._runtime = None
