@@ -17,7 +17,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 # CMake decides what is out of date. TensorRT_ROOT names a TensorRT; without one the pinned public headers are fetched.
-plugin: env
+# Not after env: a Jetson compiles it without torch.
+plugin:
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/build_plugin.sh
 
 # A laptop without the CUDA toolkit runs everything but the engine build, which then says so itself.

@@ -24,6 +24,10 @@ mkdir -p "$parent"
 scratch=$(mktemp -d "$parent/.headers.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 
+if ! "$python" -m pip --version >/dev/null 2>&1; then # Debian's Python comes without
+    "$python" -m venv "$scratch/venv"
+    python=$scratch/venv/bin/python
+fi
 echo "fetching TensorRT's public headers from the Python package $package" >&2
 echo "$package --hash=sha256:$sha256" >"$scratch/requirements.txt"
 if ! "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \

@@ -38,6 +38,8 @@ fi
 if ! command -v nvcc >/dev/null && [[ -x /usr/local/cuda/bin/nvcc ]]; then
     export PATH=$PATH:/usr/local/cuda/bin
 fi
+# Where JetPack and NVIDIA's Debian packages put trtexec, which is not on PATH.
+export PATH=$PATH:${TensorRT_ROOT:+$TensorRT_ROOT/bin:}/usr/src/tensorrt/bin
 
 missing=()
 need() { # what it is, what to do, and the command that shows that it is there
@@ -96,13 +98,15 @@ if ((${#models[@]} == 0)); then
 fi
 
 release=$(python3 -c 'import tensorrt; print(tensorrt.__version__)')
+trtexec=$(command -v trtexec || true)
+[[ -n $trtexec ]] || echo "verify_tensorrt: trtexec is not installed here; what it builds is not checked" >&2
 engines=()
 for model in "${models[@]}"; do
     name=$(basename "${model%.onnx}")
     if attempt lgeu build "$model" --flavour tensorrt --plugin "$plugin" --batch "$batch" --out "$out/$name.engine"; then
         engines+=("$out/$name.engine")
     fi
-    command -v trtexec >/dev/null || continue
+    [[ -n $trtexec ]] || continue
     # The way without Python, from a copy: the script may write a file with the function body stripped beside it.
     by_trtexec=$out/$name.trtexec.engine
     cp "$model" "$out/$name.trtexec.onnx"
@@ -128,10 +132,10 @@ if attempt lgeu build "${models[-1]}" --flavour tensorrt --plugin "$plugin" --em
     attempt lgeu parity "${models[0]}" "$inside" --data "$data" --out "$out/parity-inside" || true
 fi
 
-python3 - "$out" "$release" "${failures[@]}" <<'PYTHON'
+python3 - "$out" "$release" "$trtexec" "${failures[@]}" <<'PYTHON'
 import json, pathlib, platform, subprocess, sys
 
-out, release, failures = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3:]
+out, release, trtexec, failures = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
 
 
 def output(*command: str) -> str:
@@ -152,6 +156,7 @@ for each in filter(None, (parity, parity_inside)):
 layers = {path.name: json.loads(path.read_text())["layers"] for path in sorted(out.glob("*.layers.json"))}
 report = {
     "tensorrt": release,
+    "trtexec": trtexec or "not installed",
     "gpu": output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"),
     "system": platform.platform(),
     "nvcc": output("nvcc", "--version").splitlines()[-1],
