@@ -4,10 +4,11 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from runtime.engine_manifest import EngineManifest, Flavour
 from runtime.engine_tensors import check_tensors, read_tensors
 from runtime.errors import CheckFailedError, ManifestError
 from runtime.files import require_file, sha256
-from runtime.manifest import EngineManifest, Flavour, Manifest, manifest_path, write_engine_manifest
+from runtime.manifest import Manifest, manifest_path, write_engine_manifest
 from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture, load_tensorrt
 
 from .builder import describe_engine

@@ -8,10 +8,11 @@ from typing import Any
 
 import onnx
 
+from runtime.engine_manifest import EngineManifest, Flavour
 from runtime.engine_match import current_platform
 from runtime.errors import InputError
 from runtime.files import atomic_path, sha256
-from runtime.manifest import EngineManifest, Flavour, Manifest, manifest_path
+from runtime.manifest import Manifest, manifest_path
 from runtime.tensorrt_library import TensorRTLibrary, load_plugin, load_tensorrt, plugin_errors, prepare_parser
 from runtime.tensorrt_log import collecting_logger, complaint
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.manifest import BatchProfile, Manifest
+from runtime.engine_manifest import BatchProfile
+from runtime.manifest import Manifest
 from runtime.tensorrt_library import TensorRTLibrary
 
 from .graph import IMAGES

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from runtime.device import open_device
+from runtime.engine_manifest import EngineManifest
 from runtime.engine_match import (
     check_architecture,
     check_engine_file,
@@ -16,7 +17,7 @@ from runtime.engine_match import (
 )
 from runtime.errors import InputError, LgeuError, ManifestError
 from runtime.files import FileIdentity, identify, require_file
-from runtime.manifest import EngineManifest, Manifest, manifest_path, read_engine_manifest
+from runtime.manifest import Manifest, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import TensorRTLibrary, default_plugin, load_tensorrt
 
 from .layers import PLUGIN_LAYER, Layer, Tensor, layers_path, load_layers

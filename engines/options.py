@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.engine_manifest import BatchProfile, Flavour, HardwareCompatibility
 from runtime.engine_match import is_ampere_or_later
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile, Flavour, HardwareCompatibility, Manifest, Precision
+from runtime.manifest import Manifest, Precision
 
 MAX_OPTIMIZATION_LEVEL = 5
 _MAX_WORKSPACE = (1 << 63) - 1

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from runtime.engine_manifest import EngineManifest
 from runtime.errors import InputError, ManifestError
-from runtime.manifest import EngineManifest
 from runtime.tensorrt_library import TensorRTLibrary, create_runtime, load_plugin
 from runtime.tensorrt_log import collecting_logger, complaint
 

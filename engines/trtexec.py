@@ -8,8 +8,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from runtime.engine_manifest import BatchProfile, HardwareCompatibility
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile, HardwareCompatibility, Manifest
+from runtime.manifest import Manifest
 from runtime.tensorrt_library import default_plugin
 
 from .graph import IMAGES, load_model, read_manifest

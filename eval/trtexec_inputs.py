@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from runtime.engine_batch import fit_batch
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError
 from runtime.files import write_bytes
-from runtime.manifest import BatchProfile, Manifest
+from runtime.manifest import Manifest
 from runtime.preprocess import network_input, preprocess_batch
 from runtime.progress import progress
 

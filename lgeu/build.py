@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from runtime.engine_manifest import BatchProfile, Flavour, HardwareCompatibility
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile, Flavour, HardwareCompatibility, Precision
+from runtime.manifest import Precision
 
 from .options import PluginOption
 from .sizes import parse_size

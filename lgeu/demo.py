@@ -20,11 +20,11 @@ from eval.report import write_report
 from export.onnx_export import export_checkpoint
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
+from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDependencyError
 from runtime.files import write_json, write_text
 from runtime.gallery import Gallery
 from runtime.infer import infer_command
-from runtime.manifest import BatchProfile, Flavour
 from runtime.tensorrt_library import current_gpu_architecture, default_plugin, load_tensorrt
 from train.checkpoint import untrained_checkpoint
 from train.embedder import open_checkpoint

@@ -5,8 +5,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
+from runtime.engine_manifest import BatchProfile
 from runtime.files import FileIdentity
-from runtime.manifest import BatchProfile, Manifest
+from runtime.manifest import Manifest
 
 if TYPE_CHECKING:
     from engines.inspect_engine import EngineReport

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from .engine_manifest import BatchProfile
 from .errors import InputError
-from .manifest import BatchProfile
 
 
 def fit_batch(images: NDArray[np.uint8], profile: BatchProfile, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .engine_manifest import BatchProfile, EngineManifest
 from .errors import EngineMismatchError, ManifestError, MissingDependencyError
 from .files import require_file, sha256
-from .manifest import BatchProfile, EngineManifest
 
 PLUGIN_NAME = "libstrip_gate.so"
 

@@ -13,10 +13,11 @@ from .backend import StageTimes
 from .cuda_graphs import CudaGraphs
 from .device import CudaDevice
 from .engine_batch import fit_batch
+from .engine_manifest import EngineManifest
 from .engine_slot import PendingBatch, Slot
 from .errors import DeviceError, InputError
 from .freeing import current_if_possible, free_later
-from .manifest import EngineManifest, Manifest
+from .manifest import Manifest
 from .preprocess import network_input
 from .tensorrt_engine import TensorRTEngine
 

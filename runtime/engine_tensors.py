@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+from .engine_manifest import BatchProfile, EngineManifest
 from .engine_match import check_profiles
 from .errors import ManifestError
-from .manifest import BatchProfile, EngineManifest, Manifest
+from .manifest import Manifest
 from .onnx_tensors import INPUT, OUTPUT
 
 # Name, mode, type and shape, as TensorRT has them.

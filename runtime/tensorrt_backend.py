@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from .backend import PendingEmbeddings, Processor, StageTimes
 from .device import open_device
+from .engine_manifest import EngineManifest
 from .engine_match import check_architecture, check_engine_file, check_platform, check_version, find_plugin
 from .engine_queue import EngineQueue, create_streams
 from .freeing import current_if_possible, free_later
-from .manifest import EngineManifest, read_engine_manifest
+from .manifest import read_engine_manifest
 from .tensorrt_engine import TensorRTEngine
 from .tensorrt_library import TensorRTLibrary, default_plugin, load_plugin, load_tensorrt
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from .device import CudaDevice
+from .engine_manifest import EngineManifest
 from .engine_tensors import check_tensors, read_tensors
 from .errors import DeviceError, ManifestError
 from .freeing import free_later
-from .manifest import EngineManifest, Manifest
+from .manifest import Manifest
 from .onnx_tensors import INPUT, OUTPUT
 from .tensorrt_library import TensorRTLibrary, create_runtime
 from .tensorrt_log import collecting_logger, complaint

@@ -11,9 +11,9 @@ from typing import Any
 
 from .dependencies import require
 from .device import open_device
+from .engine_manifest import EngineManifest, Flavour
 from .errors import DeviceError, InputError, MissingDependencyError
 from .files import require_file
-from .manifest import EngineManifest, Flavour
 from .plugin_library import OPERATOR_VERSION, check_plugin_library
 
 _STRIP_GATE = ("StripGate", OPERATOR_VERSION, "lgeu")  # name, version, namespace

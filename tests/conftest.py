@@ -9,8 +9,8 @@ import pytest
 from strip_gate_library import StripGateLibrary
 
 from runtime.device import open_device
+from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import InputError, LgeuError, MissingDependencyError
-from runtime.manifest import BatchProfile, Flavour
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

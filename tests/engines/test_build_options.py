@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from engines.options import BuildOptions, check_ampere, check_flavour, check_same_level
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile
 
 ONE = BatchProfile(1, 1, 1)
 

@@ -21,9 +21,10 @@ from engines.options import BuildOptions
 from engines.plan_bytes import embedded_libraries, missing_plugin_traces
 from engines.precision import to_fp16
 from engines.strip_gate import is_strip_gate
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import CheckFailedError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, Manifest, manifest_path, read_engine_manifest
+from runtime.manifest import Manifest, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import TensorRTLibrary, load_plugin, load_tensorrt, prepare_parser
 from runtime.tensorrt_log import collecting_logger
 

@@ -16,7 +16,8 @@ from engines.configuration import configure
 from engines.graph import read_manifest
 from engines.options import LEVELS, BuildOptions
 from engines.timing_cache import save_timing_cache
-from runtime.manifest import BatchProfile, Flavour, Manifest
+from runtime.engine_manifest import BatchProfile, Flavour
+from runtime.manifest import Manifest
 from runtime.tensorrt_library import TensorRTLibrary
 from runtime.tensorrt_log import collecting_logger
 

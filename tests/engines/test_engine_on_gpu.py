@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engines.graph import save_model
 from engines.precision import to_fp16
 from runtime.embedder import Embedder
-from runtime.manifest import BatchProfile, Flavour
+from runtime.engine_manifest import BatchProfile, Flavour
 
 # The five images are run as four and one: a full batch, and one that is padded to the smallest.
 PROFILE = BatchProfile(2, 4, 4)

@@ -9,8 +9,9 @@ from engines.builder import build_engine
 from engines.layers import Layer, layers_path, load_layers
 from engines.options import BuildOptions
 from engines.plan_bytes import missing_plugin_traces
+from runtime.engine_manifest import BatchProfile
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, Precision, read_engine_manifest
+from runtime.manifest import Precision, read_engine_manifest
 
 Exported = Callable[[str], dict[Precision, Path]]
 HEAVY = {"CONVOLUTION", "MATRIX_MULTIPLY"}

@@ -18,8 +18,9 @@ from engines.layers import layers_path, load_layers
 from engines.options import BuildOptions
 from engines.precision import to_fp16
 from engines.strip_gate import is_channels_last, is_strip_gate
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError, ManifestError
-from runtime.manifest import BatchProfile, read_engine_manifest
+from runtime.manifest import read_engine_manifest
 
 Images = NDArray[np.uint8]
 MakeModel = Callable[..., onnx.ModelProto]

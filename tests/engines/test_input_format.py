@@ -17,8 +17,8 @@ from engines.inspect_onnx import OnnxTensor, inspect_onnx
 from engines.options import BuildOptions
 from engines.precision import to_fp16
 from engines.trtexec import trtexec_commands
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile
 
 Images = NDArray[np.uint8]
 MakeModel = Callable[..., onnx.ModelProto]

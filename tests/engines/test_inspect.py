@@ -20,9 +20,10 @@ from engines.inspect_onnx import OnnxReport, OnnxTensor, inspect_onnx
 from engines.layers import layers_path, load_layers
 from engines.options import BuildOptions
 from engines.plan import EngineLayer, Plan, parse_inspector
+from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import InputError
 from runtime.files import sha256
-from runtime.manifest import METADATA_KEY, BatchProfile, Flavour, manifest_path, read_engine_manifest
+from runtime.manifest import METADATA_KEY, manifest_path, read_engine_manifest
 from runtime.tensorrt_library import load_tensorrt
 
 PROFILE = BatchProfile(1, 8, 16)

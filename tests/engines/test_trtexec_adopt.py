@@ -14,9 +14,10 @@ from engines.builder import build_engine
 from engines.graph import save_model, set_functions
 from engines.options import BuildOptions
 from engines.trtexec import parse_release, trtexec_commands
+from runtime.engine_manifest import BatchProfile
 from runtime.errors import CheckFailedError, DeviceError, InputError, LgeuError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, manifest_path, read_engine_manifest
+from runtime.manifest import manifest_path, read_engine_manifest
 from runtime.tensorrt_library import current_gpu_architecture
 
 PROFILE = BatchProfile(1, 8, 16)

@@ -8,8 +8,9 @@ import pytest
 from eval.datasets import Image
 from eval.exported import read_exported, read_manifest, save_manifest
 from runtime.embeddings import Embeddings
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.errors import InputError, ManifestError
-from runtime.manifest import BatchProfile, EngineManifest, Manifest
+from runtime.manifest import Manifest
 
 # Of an engine that takes 2 to 4 images.
 MANIFEST = Manifest(

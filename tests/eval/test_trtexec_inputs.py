@@ -13,8 +13,9 @@ from eval.datasets import open_dataset
 from eval.parity import Candidate, ExportedCandidate, compare
 from eval.trtexec_inputs import write_trtexec_inputs
 from runtime.embedder import Backend, Embedder
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.errors import InputError
-from runtime.manifest import BatchProfile, EngineManifest, InputFormat, Manifest
+from runtime.manifest import InputFormat, Manifest
 
 
 def engine_manifest(manifest: Manifest, profiles: Sequence[BatchProfile]) -> Manifest:

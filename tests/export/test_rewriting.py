@@ -29,7 +29,8 @@ from engines.layers import layers_path, load_layers
 from engines.options import BuildOptions
 from engines.precision import to_fp16
 from engines.strip_gate import DOMAIN, OPERATOR_VERSION, is_strip_gate, strip_gate_node
-from runtime.manifest import BatchProfile, GateLayout, InputFormat
+from runtime.engine_manifest import BatchProfile
+from runtime.manifest import GateLayout, InputFormat
 from runtime.preprocess import network_input
 from runtime.tensorrt_library import default_plugin
 

@@ -10,8 +10,9 @@ import pytest
 
 from eval.exported import read_manifest
 from lgeu.cli import main
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, EngineManifest, write_engine_manifest
+from runtime.manifest import write_engine_manifest
 from train.checkpoint import load_checkpoint, untrained_checkpoint
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.engine_match import (
     check_architecture,
     check_engine_file,
@@ -17,7 +18,6 @@ from runtime.engine_match import (
 )
 from runtime.errors import EngineMismatchError, InputError, ManifestError, MissingDependencyError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, EngineManifest
 
 
 @pytest.fixture

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.errors import InputError, ManifestError
-from runtime.manifest import (
-    BatchProfile,
-    EngineManifest,
-    Manifest,
-    manifest_path,
-    read_engine_manifest,
-    write_engine_manifest,
-)
+from runtime.manifest import Manifest, manifest_path, read_engine_manifest, write_engine_manifest
 
 PROFILES = (BatchProfile(1, 1, 1), BatchProfile(4, 32, 64))
 ENGINE = EngineManifest(

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
 from runtime.engine_batch import fit_batch
+from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, Flavour, read_engine_manifest, write_engine_manifest
+from runtime.manifest import read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
 
 SHAPE = (16, 8, 3)

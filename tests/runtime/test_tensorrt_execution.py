@@ -18,9 +18,10 @@ from simulated_tensorrt import Oracle, SimulatedTensorRT
 
 from runtime.backend import QueueingBackend, StageTimes, TimedBackend
 from runtime.embedder import Embedder
+from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, ManifestError
 from runtime.files import sha256
-from runtime.manifest import BatchProfile, EngineManifest, Manifest, read_engine_manifest, write_engine_manifest
+from runtime.manifest import Manifest, read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
 from runtime.tensorrt_backend import TensorRTBackend
 from runtime.tensorrt_library import TensorRTLibrary
