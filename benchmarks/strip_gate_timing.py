@@ -24,11 +24,13 @@ class Timed:
 
     Attributes:
         graph: of `launches` launches.
+        launch: what was captured. It is kept for the tensors that it holds, which a graph uses but does not keep.
         launches: in one replay.
         replays: in one round.
     """
 
     graph: torch.cuda.CUDAGraph
+    launch: Launch
     launches: int
     replays: int
 
@@ -47,7 +49,7 @@ def prepare(launch: Launch, sets: int, launches: int) -> Timed:
     graph = capture(launch, [number % sets for number in range(launches)])
     graph.replay()
     once = _elapsed(graph.replay)
-    return Timed(graph, launches, max(1, round(_LEAST_MICROSECONDS / once)))
+    return Timed(graph, launch, launches, max(1, round(_LEAST_MICROSECONDS / once)))
 
 
 def capture(launch: Launch, numbers: Sequence[int]) -> torch.cuda.CUDAGraph:

@@ -5,11 +5,14 @@ import os
 import subprocess
 import sys
 import time
+import weakref
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import strip_gate
+import strip_gate_timing
 import torch
 from strip_gate_cases import BATCHES, CHANNELS, REDUCTION, STRIPS, Case, all_cases, chosen
 from strip_gate_library import FUSED, Device, StripGateLibrary, kernel_sources
@@ -115,6 +118,21 @@ def test_something_else_than_the_library_is_refused(tmp_path: Path) -> None:
     path.write_text("not a library")
     with pytest.raises(InputError, match="is no library of strip_gate_c_api"):
         StripGateLibrary(path)
+
+
+def test_what_a_graph_uses_lives_as_long_as_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's graphs keep no tensors, and a copy into freed memory would be timed, and would spoil results."""
+    monkeypatch.setattr(strip_gate_timing, "capture", lambda launch, numbers: SimpleNamespace(replay=lambda: None))
+    monkeypatch.setattr(strip_gate_timing, "_elapsed", lambda work: 1.0)
+    tensor = torch.ones(1)
+    alive = weakref.ref(tensor)
+
+    timed = strip_gate_timing.prepare(partial(torch.Tensor.copy_, tensor), 1, 1)
+    del tensor
+
+    assert alive() is not None
+    del timed
+    assert alive() is None
 
 
 def run(repository: Path, *options: str) -> "subprocess.CompletedProcess[str]":
