@@ -22,7 +22,7 @@ from torch import Tensor
 
 from runtime.errors import CheckFailedError
 
-KERNEL, COPY = "StripGate", "copy"
+KERNEL, TWO_KERNELS, COPY = "StripGate", "StripGate, two kernels", "copy"
 
 # As in the tests: of values around 1, half's own rounding, and that of sums of 2,048 in float.
 _TOLERANCE = {True: 1e-3, False: 5e-6}
@@ -102,23 +102,29 @@ class Bench:
         object.__setattr__(self, "device", self.library.device())
 
     def compare(self, case: Case) -> dict[str, Any]:
-        """The kernel beside torch and a copy."""
+        """The kernel beside torch and a copy, and as GPUs without clusters run it."""
         buffers = Buffers(self.library, case, self.library.workspace_bytes(case.shape, case.types))
-        error = buffers.check()
-        timed, not_measured = self._prepare(case, buffers)
+        two_kernels = self.library.plan(case.shape, case.types, Device(self.device.multiprocessors, False))
+        error = max(buffers.check(), buffers.check(two_kernels))
+        timed, not_measured = self._prepare(case, buffers, two_kernels)
         poison(buffers.outputs)
         microseconds = side_by_side(timed, self.rounds)
         buffers.check_outputs()
+        poison(buffers.outputs)
+        replayed = replay_microseconds(buffers.launch, case.sets, self.rounds)
+        buffers.check_outputs()
         copied = 2 * COPY_BYTES / (microseconds.pop(COPY) * 1e-6)
         reached = case.moved_bytes / (microseconds[KERNEL] * 1e-6)
-        best = min((name for name in microseconds if name != KERNEL), key=microseconds.__getitem__, default=None)
+        torchs = [name for name in microseconds if name not in (KERNEL, TWO_KERNELS)]
+        best = min(torchs, key=microseconds.__getitem__, default=None)
         return {
             "bytes": case.moved_bytes,
             "sets": case.sets,
             "plan": self.library.plan(case.shape, case.types, self.device).as_dict(),
+            "plan of two kernels": two_kernels.as_dict(),
             "largest_error": error,
             "microseconds": microseconds,
-            "replay_microseconds": replay_microseconds(buffers.launch, case.sets, self.rounds),
+            "replay_microseconds": replayed,
             "bytes_per_second": reached,
             "copy_bytes_per_second": copied,
             "share_of_copy": reached / copied,
@@ -141,9 +147,13 @@ class Bench:
         entries = [{"microseconds": time, **plan} for time, plan in ranked]
         return {"own": {"microseconds": microseconds[0], **own.as_dict()}, "fastest": entries[0], "plans": entries}
 
-    def _prepare(self, case: Case, buffers: Buffers) -> tuple[dict[str, Timed], dict[str, str]]:
+    def _prepare(self, case: Case, buffers: Buffers, two_kernels: Plan) -> tuple[dict[str, Timed], dict[str, str]]:
         """Everything that is timed side by side, and what cannot be with the reason."""
-        timed = {KERNEL: prepare(buffers.launch, case.sets, case.launches), COPY: prepare_copy()}
+        timed = {
+            KERNEL: prepare(buffers.launch, case.sets, case.launches),
+            TWO_KERNELS: prepare(buffers.planned_launch(two_kernels), case.sets, case.launches),
+            COPY: prepare_copy(),
+        }
         not_measured = {}
         for name, gate in contenders(case.channels_last).items():
             try:

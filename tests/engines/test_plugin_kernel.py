@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernel_cases import GRID, TYPE_NAMES, TYPES, Floats, Inputs, Problem, assert_agrees, make_inputs
+from kernel_cases import GRID, LARGE_GATE, TYPE_NAMES, TYPES, Floats, Inputs, Problem, assert_agrees, make_inputs
 from numpy.typing import NDArray
 from strip_gate_library import FUSED, TWO_KERNELS, Device, Plan, Shape, StripGateLibrary, Types
 
@@ -210,6 +210,16 @@ def test_one_image_is_spread_over_the_gpu(kernel: Kernel, weights: int) -> None:
     shape = Shape(1, 2048, 8, 4, 4, 16, False, 2048)
     assert kernel.library.plan(shape, Types(weights, weights), HOPPER).slices == 8
     assert kernel.library.plan(shape, Types(weights, weights), AMPERE).slices >= 8
+
+
+@pytest.mark.parametrize("device", [HOPPER, ORIN], ids=str)
+def test_a_gate_too_large_for_a_cluster_takes_two_kernels(kernel: Kernel, device: Device) -> None:
+    x, w1, w2 = inputs(LARGE_GATE, np.float16)
+    plan = kernel.plan(x, w1, device)
+
+    assert plan.method == TWO_KERNELS
+    assert plan.slices > 1
+    assert_agrees(kernel.run(plan, x, w1, w2), (x, w1, w2))
 
 
 @pytest.mark.parametrize("device", [HOPPER, AMPERE], ids=["cluster", "two kernels"])

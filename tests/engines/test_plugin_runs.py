@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kernel_cases import GRID, TYPES, Problem, assert_agrees, in_layout, layouts_of, make_inputs
+from kernel_cases import GRID, LARGE_GATE, TYPES, Problem, assert_agrees, in_layout, layouts_of, make_inputs
 from plugin_harness import Engine, Harness, HarnessError, compile_for_gpu, compile_for_host
 
 PAPER = Problem(33, 2048, 8, 4, 4, 16)
 
 # The CPU runs a block's threads one after the other: what is small, and one problem of several slices of channels.
 ON_THE_CPU = [problem for problem in GRID if problem.channels <= 128] + [Problem(2, 512, 8, 4, 4, 16)]
-ON_A_GPU = [*GRID, Problem(9, 256, 16, 8, 4, 16), Problem(130, 96, 8, 4, 4, 16), Problem(3, 4096, 8, 4, 4, 16), PAPER]
+ON_A_GPU = [
+    *(*GRID, LARGE_GATE, PAPER),
+    *(Problem(9, 256, 16, 8, 4, 16), Problem(130, 96, 8, 4, 4, 16), Problem(3, 4096, 8, 4, 4, 16)),
+]
 
 
 @pytest.fixture(scope="session")

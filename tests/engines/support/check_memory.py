@@ -9,7 +9,7 @@ where an allocation ends, and nothing is filled in beforehand, because it knows 
 import sys
 from pathlib import Path
 
-from kernel_cases import TYPES, Problem, assert_agrees, layouts_of, make_inputs
+from kernel_cases import LARGE_GATE, TYPES, Problem, assert_agrees, layouts_of, make_inputs
 from plugin_harness import Harness
 
 PROBLEMS = [
@@ -17,6 +17,7 @@ PROBLEMS = [
     Problem(9, 256, 8, 4, 4, 16),  # one image more than a tile
     Problem(3, 10, 6, 5, 3, 3),  # nothing is a multiple of 8
     Problem(2, 520, 16, 8, 8, 64),  # the most weights
+    LARGE_GATE,
 ]
 
 

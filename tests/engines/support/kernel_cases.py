@@ -48,6 +48,9 @@ GRID = [
     Problem(2, 513, 8, 4, 4, 16),  # one channel more than threads in a block
 ]
 
+# Sums too large to be exchanged in a cluster: two kernels on every GPU.
+LARGE_GATE = Problem(2, 136, 8, 4, 8, 512)
+
 # Types of X and of the weights, which need not be the same.
 TYPES: list[tuple[Floats, Floats]] = [
     (np.float32, np.float32),
