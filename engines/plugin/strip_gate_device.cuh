@@ -89,13 +89,16 @@ __device__ inline float sum_over_lanes(float value, int width) {
 }
 
 // Asks for what lies from `address` on to be brought into the L2 cache, and does not wait; one thread's call is enough.
-// GPUs before sm_90 have no instruction for it that takes more than a line.
+// GPUs before sm_90 have no instruction for it that takes more than a line. Of more than half a megabyte it asks for the
+// first part: the instruction counts groups of 16 bytes in 16 bits.
 template <typename T>
 __device__ inline void prefetch(T const* address, int64_t count) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
     // Whole groups of 16 bytes, none of them outside: what is left at the ends is a vector at most.
+    constexpr int64_t kMost = 512 * 1024 / static_cast<int64_t>(sizeof(T));
+    T const* const end = address + (count < kMost ? count : kMost);
     uintptr_t const first = (reinterpret_cast<uintptr_t>(address) + kVectorBytes - 1) / kVectorBytes * kVectorBytes;
-    uintptr_t const last = reinterpret_cast<uintptr_t>(address + count) / kVectorBytes * kVectorBytes;
+    uintptr_t const last = reinterpret_cast<uintptr_t>(end) / kVectorBytes * kVectorBytes;
     if (last > first) {
         asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(__cvta_generic_to_global(
                          reinterpret_cast<void const*>(first))),
