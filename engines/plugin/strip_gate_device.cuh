@@ -120,6 +120,15 @@ __device__ inline void cluster_barrier() {
 #endif
 }
 
+// Waits for all threads of the cluster, but not for what they have written: nobody reads it any more, and the block's shared
+// memory, which others may have been reading, can go.
+__device__ inline void leave_cluster() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    __cluster_barrier_arrive_relaxed();
+    __cluster_barrier_wait();
+#endif
+}
+
 // The address, in block `rank` of the cluster, of what `address` is in the shared memory of this one.
 __device__ inline float const* in_block_of_cluster(float const* address, int rank) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900

@@ -182,7 +182,7 @@ __device__ void squeeze_block(StripGateProblem<X, W> const& problem, float* shar
         __syncthreads();  // the next tile's means take the place of these
     }
     if (fused) {
-        cluster_barrier();  // shared memory lives as long as others may read it
+        leave_cluster();
     }
 }
 

@@ -92,8 +92,7 @@ int tile_for(
     return plan.tile_images;
 }
 
-// Blocks that run together, each with equally many tiles: its weights then come from the multiprocessor's own cache, and
-// the next tile is fetched while it works on this one.
+// Blocks that run together, each with equally many tiles: the next tile is fetched while a block works on this one.
 int tiles_at_once(StripGateShape const& shape, StripGateDevice const& device, StripGatePlan const& plan) {
     int64_t const together = std::max<int64_t>(
         1, static_cast<int64_t>(kBlocksPerMultiprocessor) * device.multiprocessors / plan.slices);

@@ -108,6 +108,7 @@ inline float __shfl_xor_sync(unsigned, float value, int lane_mask) {
 
 namespace lgeu {
 inline void cluster_barrier() { shim::current->wait(shim::State::kAtClusterBarrier); }
+inline void leave_cluster() { cluster_barrier(); }
 inline float const* in_block_of_cluster(float const* address, int rank) {
     return shim::current->in_block(address, rank);
 }
