@@ -83,7 +83,9 @@ def main() -> None:
 
 def open_model(path: Path) -> Embed:
     """Retail-0287: 1 x 256 x 128 x 3 float32, BGR 0 to 255, to 256 elements."""
-    session = onnxruntime.InferenceSession(str(path))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # single crops are too little work to share
+    session = onnxruntime.InferenceSession(str(path), options)
     name = session.get_inputs()[0].name
 
     def embed(crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
