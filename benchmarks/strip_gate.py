@@ -12,6 +12,7 @@ C = 2048, K = 4 and R = 16. Every result is held against float64 first, from out
 many launches are replayed, the contenders in turn, and events say how long a launch takes; the median of the rounds
 counts. Launches go through copies of X, W and Y of more than 100 MB together, so that nothing is in the cache. Bytes
 are those of X, W1, W2 and Y; of the copy, of 256 MB, those read and those written.
+"StripGate, two kernels" is how a GPU without clusters would go about it, on this one.
 
 The results are written after every piece, and pieces that are in the file already are kept as they are: a run that was
 cut off, by --seconds or otherwise, goes on where it stopped, with the same kernel, GPU and versions only. --sweep

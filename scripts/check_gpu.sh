@@ -120,6 +120,8 @@ reason_to_skip() { # why a step is not run here; nothing: it is
     esac
 }
 
+passed_before() { [[ $(cat "$out/$1.passed" 2>/dev/null) == "$key" ]]; }
+
 run_step() {
     case $1 in
     *check) sanitize "$1" ;;
@@ -132,7 +134,7 @@ export out plugin support python architecture root
 results=()
 failed=0
 for step in "${steps[@]}"; do
-    if [[ $(cat "$out/$step.passed" 2>/dev/null) == "$key" ]]; then
+    if passed_before "$step"; then
         echo "== $step: passed before, see $out/$step.log"
         results+=("$step=passed")
         continue
@@ -159,6 +161,12 @@ for step in "${steps[@]}"; do
     echo "== $step: failed with exit status $status; the end of its log:" >&2
     tail -n 15 "$out/$step.log" >&2
     [[ $step != build ]] || break # nothing of the rest can run
+done
+# The report is of all that is known, also where steps are run one by one.
+for step in "${all[@]}"; do
+    if [[ " ${steps[*]} " != *" $step "* ]] && passed_before "$step"; then
+        results+=("$step=passed")
+    fi
 done
 
 "$python" - "$out/check_gpu.json" "$gpu" "${results[@]}" <<'PYTHON'
