@@ -56,9 +56,9 @@ def build_engine(
         CheckFailedError: StripGate would not be a plugin in the engine; nothing was written.
     """
     onnx_path = Path(onnx_path)
-    engine = engine_path(onnx_path, None if out is None else Path(out))
     check_flavour(options, flavour)
     model = load_model(onnx_path)
+    engine = engine_path(onnx_path, None if out is None else Path(out))
     manifest = read_manifest(model, str(onnx_path))
     check_asked_precision(options, manifest, onnx_path)
     plugin = find_plugin(plugin, manifest, onnx_path)

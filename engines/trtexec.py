@@ -40,7 +40,7 @@ def parse_release(text: str) -> tuple[int, int]:
     match = re.match(r"(\d+)\.(\d+)(\.|$)", text)
     release = (int(match[1]), int(match[2])) if match else (0, 0)
     if not _OLDEST <= release < (_NEWEST_MAJOR + 1, 0):
-        raise InputError(f"{text!r} is no TensorRT release from 10.3 to {_NEWEST_MAJOR}; expected e.g. 10.3 or 11.1")
+        raise InputError(f"{text!r} is no TensorRT release from 10.3 to {_NEWEST_MAJOR}.x; expected e.g. 10.3 or 11.1")
     return release
 
 

@@ -10,7 +10,7 @@ from runtime.manifest import Functions, GateLayout, InputFormat
 
 logger = logging.getLogger(__name__)
 
-_LAYOUT = "How StripGate reads the feature map: nchw as it is, nhwc behind a Transpose."
+_LAYOUT = "How StripGate reads the feature map: nchw, or nhwc behind a Transpose."
 _INPUT = "What the file takes: uint8-nhwc; float-nchw, planes of 0..255, for DeepStream's nvinfer."
 
 
@@ -45,13 +45,13 @@ def rewrite(
         Functions | None,
         typer.Option(
             "--functions",
-            help="keep StripGate's body, or put it back; strip it (TensorRT <= 10.6); inline it (OpenVINO). As it is "
-            "without.",
+            help="keep StripGate's body, or put it back; strip it (TensorRT <= 10.6); inline it (OpenVINO). "
+            "Unchanged without.",
         ),
     ] = None,
     precision: Annotated[Literal["fp16"] | None, typer.Option("--precision", help="Cast an fp32 file.")] = None,
-    layout: Annotated[GateLayout | None, typer.Option("--layout", help=f"{_LAYOUT} As it is without.")] = None,
-    input_format: Annotated[InputFormat | None, typer.Option("--input", help=f"{_INPUT} As it is without.")] = None,
+    layout: Annotated[GateLayout | None, typer.Option("--layout", help=f"{_LAYOUT} Unchanged without.")] = None,
+    input_format: Annotated[InputFormat | None, typer.Option("--input", help=f"{_INPUT} Unchanged without.")] = None,
 ) -> None:
     """Rewrite an exported ONNX file for a runtime that needs it otherwise."""
     from engines.rewrite import rewrite as rewrite_file

@@ -121,7 +121,7 @@ class Manifest:
         """
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:  # the second: brackets in brackets
             raise ManifestError(f"the manifest of {source} is not JSON ({error}); export or build it again") from error
         if not isinstance(data, dict):
             raise ManifestError(f"the manifest of {source} is a JSON {type(data).__name__}; expected an object")

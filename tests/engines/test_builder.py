@@ -289,6 +289,9 @@ def test_files_that_are_not_ours(make_model: MakeModel, tiny_onnx: Path, out: Pa
     refuses(InputError, "not a readable ONNX|no ONNX graph", out, path, None, "SM86")
     save_model(set_functions(make_model(), "inline"), path)
     refuses(InputError, "was inlined", out, path, None, "SM86")
+    for folder in (tmp_path, Path()):
+        with pytest.raises(InputError, match="is a folder; a file was expected"):
+            build(folder, None, None)
 
 
 def test_a_height_that_the_strips_do_not_divide(

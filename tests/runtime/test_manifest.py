@@ -108,7 +108,15 @@ def test_a_missing_field_is_named(full: Manifest) -> None:
         Manifest.from_json(json.dumps(data), "model.onnx")
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "is a JSON list; expected an object")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("9" * 5000, "is not JSON"),
+        ("[]", "is a JSON list; expected an object"),
+    ],
+)
 def test_what_is_not_an_object(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         Manifest.from_json(text, "model.onnx")
