@@ -132,10 +132,11 @@ if attempt lgeu build "${models[-1]}" --flavour tensorrt --plugin "$plugin" --em
     attempt lgeu parity "${models[0]}" "$inside" --data "$data" --out "$out/parity-inside" || true
 fi
 
-python3 - "$out" "$release" "$trtexec" "${failures[@]}" <<'PYTHON'
+python3 - "$root" "$out" "$release" "$trtexec" "${failures[@]}" <<'PYTHON'
 import json, pathlib, platform, subprocess, sys
 
-out, release, trtexec, failures = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]
+root, folder, release, trtexec, *failures = sys.argv[1:]
+out = pathlib.Path(folder)
 
 
 def output(*command: str) -> str:
@@ -160,7 +161,7 @@ report = {
     "gpu": output("nvidia-smi", "--query-gpu=name,compute_cap,driver_version", "--format=csv,noheader"),
     "system": platform.platform(),
     "nvcc": output("nvcc", "--version").splitlines()[-1],
-    "commit": output("git", "rev-parse", "HEAD"),
+    "commit": output("git", "-C", root, "rev-parse", "HEAD"),
     "failures": failures,
     "plugin_layers": {name: [layer for layer in dump if layer["type"] == "PLUGIN_V3"] for name, dump in layers.items()},
     "engines": {path.name: json.loads(path.read_text()) for path in sorted(out.glob("*.engine.json"))},
