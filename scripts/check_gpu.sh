@@ -1,22 +1,24 @@
 #!/usr/bin/env bash
 # Checks the StripGate plugin on this machine's GPU, without TensorRT and without network: builds it for this GPU, runs
-# the tests that need one, watches a reduced grid with compute-sanitizer, and measures. Everything is written to a folder.
+# the tests that need one, watches a reduced grid with compute-sanitizer, and measures. It also checks what the runtime
+# asks of a GPU: memory, streams, events, graphs. Everything is written to a folder.
 #
 #   scripts/check_gpu.sh [--out FOLDER] [STEP...]      default: check-gpu, all steps
 #
-# Steps: build tests memcheck racecheck initcheck synccheck benchmark. Each takes minutes at most, and what passed is not
+# Steps: build tests device memcheck racecheck initcheck synccheck benchmark. Each takes minutes at most, and what passed is not
 # run again on the same sources and GPU, so that an interrupted check goes on where it was.
 #
 # engines/plugin/build then holds a library for this GPU only.
 #
-# Needs nvcc, CMake, and Python with NumPy, pytest, onnx and onnxruntime; torch for the benchmark. TensorRT's headers are
+# Needs nvcc, CMake, and Python with NumPy, pytest, onnx and onnxruntime; torch for the benchmark; OpenCV and
+# cuda-python or pycuda for the step `device`. TensorRT's headers are
 # taken from TensorRT_ROOT, the system, or engines/plugin/build/tensorrt-headers: where there is no network, copy that
 # folder from a machine on which scripts/fetch_tensorrt_headers.sh ran.
 # Exit status: 0 all steps passed or were skipped for a stated reason, 1 one failed, 2 something is missing here.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-all=(build tests memcheck racecheck initcheck synccheck benchmark)
+all=(build tests device memcheck racecheck initcheck synccheck benchmark)
 limit=540 # seconds a step may take
 out=check-gpu
 steps=()
@@ -74,7 +76,7 @@ export PYTHONPATH=$root:$support:$root/benchmarks PYTHONDONTWRITEBYTECODE=1
 cd "$root"
 key=$({
     echo "$gpu"
-    find engines/plugin tests/engines benchmarks scripts -name build -prune -o \
+    find engines/plugin tests/engines benchmarks scripts runtime/*device*.py tests/runtime/test_device.py -name build -prune -o \
         \( -path '*/results' -o -path '*/__pycache__' \) -prune -o -type f -print0 | sort -z | xargs -0 sha256sum
 } | sha256sum | cut -d' ' -f1)
 
@@ -105,6 +107,10 @@ print(f"the plugin's {len(cases)} tests on a GPU passed")
 PYTHON
 }
 
+device() {
+    "$python" -m pytest -m gpu -p no:cacheprovider tests/runtime/test_device.py --junitxml "$out/device.xml"
+}
+
 sanitize() { # with one of compute-sanitizer's tools
     compute-sanitizer --tool "$1" --error-exitcode 1 --target-processes application-only \
         "$python" "$support/check_memory.py" "$out/libharness.so" "$plugin"
@@ -115,6 +121,11 @@ benchmark() { "$python" benchmarks/strip_gate.py --build --out "$out/strip_gate.
 
 reason_to_skip() { # why a step is not run here; nothing: it is
     case $1 in
+    device)
+        "$python" -c 'import cv2' 2>/dev/null || echo "OpenCV is not installed, which the runtime's tests import"
+        "$python" -c 'import cuda.bindings.driver' 2>/dev/null || "$python" -c 'import pycuda.driver' 2>/dev/null ||
+            echo "neither cuda-python nor pycuda is installed"
+        ;;
     *check) command -v compute-sanitizer >/dev/null || echo "compute-sanitizer is not installed; it is part of the CUDA toolkit" ;;
     benchmark) "$python" -c 'import torch' 2>/dev/null || echo "torch is not installed, beside which the kernel is measured" ;;
     esac
@@ -129,7 +140,7 @@ run_step() {
     esac
 }
 
-export -f build tests sanitize benchmark run_step
+export -f build tests device sanitize benchmark run_step
 export out plugin support python architecture root
 results=()
 failed=0

@@ -28,7 +28,7 @@ def test_unknown_steps_are_named(repository: Path) -> None:
     run = check_gpu(repository, os.environ["PATH"], "memchek")
 
     assert run.returncode == 2
-    assert "no step 'memchek'; there are: build tests memcheck" in run.stderr
+    assert "no step 'memchek'; there are: build tests device memcheck" in run.stderr
 
 
 def test_help_is_what_the_script_begins_with(repository: Path) -> None:

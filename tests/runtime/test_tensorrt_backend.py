@@ -1,7 +1,10 @@
 """Which engines are refused before a GPU is looked for, with a real TensorRT-RTX engine; and how batches are padded."""
 
 import dataclasses
+import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.files import sha256
 from runtime.manifest import read_engine_manifest, write_engine_manifest
 from runtime.preprocess import preprocess_batch
+from runtime.tensorrt_backend import TensorRTBackend
 
 SHAPE = (16, 8, 3)
 PROFILE = BatchProfile(2, 4, 5)
@@ -104,6 +108,49 @@ def test_an_engine_that_runs(
     with Embedder.open(build_for_this_gpu(path, flavour, PROFILE)) as embedder:
         features = embedder.embed(crops, "BGR")
     np.testing.assert_allclose(features, oracle(preprocess_batch(crops, 16, 8, "BGR")), atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+def test_batches_on_their_way_together(
+    tiny_model: Path,
+    oracle: Callable[[NDArray[np.uint8]], NDArray[np.float64]],
+    flavour: Flavour,
+    build_for_this_gpu: Callable[..., Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In two profiles, as graphs, by two threads, beside another engine; 10,000 take no more memory than the first."""
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_model.read_bytes())
+    engine = build_for_this_gpu(path, flavour, BatchProfile(1, 1, 1), BatchProfile(2, 4, 8))
+    batches = [np.random.default_rng(size).integers(0, 256, (size, *SHAPE), np.uint8) for size in (8, 1, 3, 2, 8, 5)]
+    expected = [oracle(batch) for batch in batches]
+
+    def run(backend: TensorRTBackend, rounds: int) -> None:
+        for _ in range(rounds):
+            waiting = [backend.submit(batch) for batch in batches]
+            for pending, wanted in zip(waiting, expected, strict=True):
+                np.testing.assert_allclose(pending.result(), wanted, atol=1e-5)
+
+    with (
+        closing(TensorRTBackend(engine)) as backend,
+        closing(TensorRTBackend(engine)) as another,
+        ThreadPoolExecutor(2) as pool,
+        caplog.at_level(logging.WARNING),
+    ):
+        list(pool.map(run, (backend, backend, another), (10, 10, 10)))
+        before = free_memory()
+        run(backend, 10_000 // len(batches))
+        assert before - free_memory() < 32 << 20
+    assert not [record for record in caplog.records if "CUDA graphs" in record.getMessage()]
+
+
+def free_memory() -> int:
+    """Bytes of the GPU that nobody uses."""
+    runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
+    _, free, _ = runtime.cudaMemGetInfo()
+    return int(free)
 
 
 @pytest.mark.parametrize(("count", "padded"), [(1, 3), (2, 3), (3, 3), (4, 4), (8, 8)])
