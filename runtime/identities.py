@@ -57,8 +57,10 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
         raise InputError(
             f"{len(tracks)} tracks, {len(frames)} frames and {len(features)} embeddings; expected as many of each"
         )
-    numbers = np.unique(tracks[tracks != NO_TRACK])
-    rows = [np.flatnonzero(tracks == number) for number in numbers]
+    order = np.argsort(tracks, kind="stable")
+    order = order[tracks[order] != NO_TRACK]
+    numbers, starts = np.unique(tracks[order], return_index=True)
+    rows = np.split(order, starts[1:]) if len(numbers) else []
     descriptors = [_descriptor(features[each]) for each in rows]
     return Tracklets(
         tracks=numbers,
@@ -96,15 +98,24 @@ def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:
     Returns:
         (T,) int64 identities, from 1.
     """
-    members: list[list[int]] = []
     identities = np.empty(len(people), np.int64)
+    sums = np.zeros_like(people.descriptors)
+    lengths = np.ones(len(people), np.float32)
+    last_seen = np.empty(len(people), np.int64)
+    count = 0
     for track in np.lexsort((people.tracks, people.first)):
-        similar = [_similarity(people, group, track) if _apart(people, group, track) else -np.inf for group in members]
-        best = int(np.argmax(similar)) if similar else -1
-        if best < 0 or similar[best] < threshold:
-            members.append([])
-            best = len(members) - 1
-        members[best].append(int(track))
+        descriptor = people.descriptors[track]
+        # Tracks come in the order in which they begin: who was last seen before this one does was not in the picture.
+        apart = last_seen[:count] < people.first[track]
+        similar = np.where(apart, sums[:count] @ descriptor / lengths[:count], -np.inf)
+        best = int(np.argmax(similar)) if count else 0
+        if not count or similar[best] < threshold:
+            best = count
+            last_seen[best] = people.last[track]
+            count += 1
+        sums[best] += descriptor
+        lengths[best] = max(float(np.linalg.norm(sums[best])), np.finfo(np.float32).tiny)
+        last_seen[best] = max(last_seen[best], people.last[track])
         identities[track] = best + 1
     return identities
 
@@ -118,12 +129,3 @@ def _descriptor(features: NDArray[np.float32]) -> NDArray[np.float32]:
 def _mean(features: NDArray[np.float32]) -> NDArray[np.float32]:
     mean = features.mean(axis=0, dtype=np.float64)
     return np.asarray(mean / max(float(np.linalg.norm(mean)), np.finfo(np.float64).tiny), np.float32)
-
-
-def _similarity(people: Tracklets, group: list[int], track: int) -> float:
-    return float(_mean(people.descriptors[group]) @ people.descriptors[track])
-
-
-def _apart(people: Tracklets, group: list[int], track: int) -> bool:
-    """Whether a track shares no frame with any of a group."""
-    return bool(((people.last[group] < people.first[track]) | (people.first[group] > people.last[track])).all())

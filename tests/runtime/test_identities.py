@@ -75,3 +75,37 @@ def test_the_order_of_beginning_decides_not_the_number() -> None:
     people = tracklets([(50, 60), (0, 10)], unit((1, 0), (1, 0)))
     assert link_tracks(people, 0.5).tolist() == [1, 1]
     assert link_tracks(people, 1.1).tolist() == [2, 1]
+
+
+def linked_pair_by_pair(people: Tracklets, threshold: float) -> list[int]:
+    """What `link_tracks` says it does, looking at every member of every identity."""
+    members: list[list[int]] = []
+    found = [0] * len(people)
+    for track in sorted(range(len(people)), key=lambda row: (people.first[row], people.tracks[row])):
+        best, most = None, threshold
+        for number, group in enumerate(members):
+            apart = all(
+                people.last[other] < people.first[track] or people.last[track] < people.first[other] for other in group
+            )
+            mean = people.descriptors[group].astype(np.float64).mean(axis=0)
+            similarity = float(mean @ people.descriptors[track]) / float(np.linalg.norm(mean))
+            if apart and similarity >= most and (best is None or similarity > most):
+                best, most = number, similarity
+        if best is None:
+            members.append([])
+            best = len(members) - 1
+        members[best].append(track)
+        found[track] = best + 1
+    return found
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_tracks_are_linked_as_pair_by_pair(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    looks = np.repeat(random.normal(size=(12, 16)), 6, axis=0) + 0.5 * random.normal(size=(72, 16))
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    first = random.integers(0, 300, 72)
+    people = Tracklets(random.permutation(72), looks.astype(np.float32), first, first + random.integers(0, 60, 72))
+    linked = link_tracks(people, 0.6).tolist()
+    assert linked == linked_pair_by_pair(people, 0.6)
+    assert 12 <= len(set(linked)) < 60
