@@ -1,6 +1,7 @@
 """Contact sheets: for each identity in a video one image with some of its crops, spread over time."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +67,10 @@ class ContactSheets:
         Raises:
             InputError: one cannot be written.
         """
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise _cannot_write(self._path, error) from error
         for name, crops in self._crops.items():
             tiles = [self._tile(crop) for crop in crops.kept[:_MOST_CROPS]]
             self._write(self._folder / f"{name}.jpg", draw_sheet(tiles))
@@ -74,7 +79,9 @@ class ContactSheets:
 
     def close(self) -> None:
         """Close what waits on the disk."""
-        self._file.close()
+        # A crop that could not be written has been reported.
+        with suppress(OSError):
+            self._file.close()
 
     def _keep(self, frame: int, image: NDArray[np.uint8]) -> "_Crop":
         width = round(_TILE_HEIGHT * image.shape[1] / image.shape[0])
@@ -84,7 +91,7 @@ class ContactSheets:
             start = self._file.seek(0, 2)
             self._file.write(content)
         except OSError as error:
-            raise InputError(f"cannot write {self._path}: {error.strerror}; free some space") from error
+            raise _cannot_write(self._path, error) from error
         return _Crop(frame, start, len(content))
 
     def _tile(self, crop: "_Crop") -> NDArray[np.uint8]:
@@ -99,7 +106,7 @@ class ContactSheets:
         try:
             path.write_bytes(cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes())
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror}; free some space") from error
+            raise _cannot_write(path, error) from error
 
 
 def draw_sheet(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
@@ -143,6 +150,10 @@ class _Spread:
             self.kept = self.kept[::2]
             self.stride *= 2
         self.kept.append(crop)
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {error.strerror}; free some space")
 
 
 def _identities(frame: EmbeddedFrame) -> list[str | None]:

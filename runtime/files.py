@@ -142,13 +142,14 @@ def require_file(path: Path, what: str) -> Path:
     """Return `path` if it is a file with content.
 
     Raises:
-        InputError: it is missing, a folder, or empty.
+        InputError: it is missing, a folder, another thing that is no file (a device, a pipe), or empty.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{what} {path} does not exist; check the path")
     if not path.is_file():
-        raise InputError(f"{what} {path} is a folder; a file was expected")
+        kind = "a folder" if path.is_dir() else "a device or a pipe"
+        raise InputError(f"{what} {path} is {kind}; a file was expected")
     if path.stat().st_size == 0:
         raise InputError(f"{what} {path} is empty; it was probably not written to its end: make it again")
     return path

@@ -59,7 +59,7 @@ class OpenVinoBackend:
             "NUM_STREAMS": 1,
             "INFERENCE_NUM_THREADS": usable_cores(),
         }
-        self._request: Any = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._request: Any = _compile(core, model, settings, path)
 
     def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """N x H x W x 3 uint8 RGB, whatever the model's input format, to N x D float32, L2-normalised.
@@ -94,6 +94,13 @@ def _read(core: Any, version: str, path: Path) -> Any:
         raise InputError(
             f"{path} is not a model that openvino {version} can open ({_last_line(error)}); export or copy it again"
         ) from error
+
+
+def _compile(core: Any, model: Any, settings: dict[str, Any], path: Path) -> Any:
+    try:
+        return core.compile_model(model, "CPU", settings).create_infer_request()
+    except RuntimeError as error:
+        raise DeviceError(f"openvino cannot prepare {path} for the CPU: {_last_line(error)}") from error
 
 
 def _read_manifest(path: Path, model: Any) -> Manifest:

@@ -103,7 +103,7 @@ def open_source(source: Path | str) -> Source:
     text = str(source)
     if text == STANDARD_INPUT:
         return Stream("standard input", lambda: cv2.VideoCapture("pipe:0", cv2.CAP_FFMPEG), backoff=None)
-    if text.isdigit():
+    if text.isdecimal():
         return Stream(f"camera {text}", lambda: cv2.VideoCapture(int(text)))
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
     return Stream(_without_password(text), lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts))
@@ -111,7 +111,7 @@ def open_source(source: Path | str) -> Source:
 
 def is_stream(source: Path | str) -> bool:
     """Whether this is a URL, a camera's number or standard input rather than a path; a `Path` never is."""
-    return isinstance(source, str) and (source == STANDARD_INPUT or source.isdigit() or "://" in source)
+    return isinstance(source, str) and (source == STANDARD_INPUT or source.isdecimal() or "://" in source)
 
 
 class VideoFile:
@@ -241,13 +241,13 @@ class Stream:
                 numbered = NumberedFrames(
                     self._capture, self.name, every=every, first=self.count, most_unreadable=_MOST_UNREADABLE_LIVE
                 )
+                before_it = self.damaged
                 for index, pixels in numbered:
-                    self.count = numbered.count
+                    self.count, self.damaged = numbered.count, before_it + numbered.damaged
                     now = self._clock()
                     started = now if started is None else started
                     yield Frame(index, now - started if self.live else index / self.rate, pixels)
                 self.count = numbered.count
-                self.damaged += numbered.damaged
                 if self._backoff is None:
                     numbered.check_complete(self.total)
                     return

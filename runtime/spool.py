@@ -148,11 +148,11 @@ class _GrowingArray:
         if array.shape[1:] != self._shape:
             raise InputError(f"{self.path.stem} has rows of shape {array.shape[1:]}; expected {self._shape}")
         self._file.write(array.tobytes())
+        self._file.flush()
         self._rows += len(array)
 
     def promise(self) -> None:
         """Put the number of rows into the header."""
-        self._file.flush()
         self._file.seek(0)
         self._file.write(self._header())
         self._file.flush()

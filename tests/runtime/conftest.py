@@ -1,6 +1,7 @@
 """Small models, videos and cameras for the runtime's tests."""
 
 import http.server
+import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -141,6 +142,14 @@ def write_fixed_detector(path: Path, output: NDArray[np.float32], shape: tuple[i
 def fixed_detector() -> Callable[..., Path]:
     """Writes a YOLOX file that finds the same in every frame: path, output (1 x 84 x 7 or more), input shape."""
     return write_fixed_detector
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Call it, and no file grows beyond so many bytes any more, until the test ends."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 class Camera(http.server.BaseHTTPRequestHandler):

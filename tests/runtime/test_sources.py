@@ -119,6 +119,20 @@ def test_a_damaged_picture_in_a_stream(mjpeg_camera: Camera, stream_at: Callable
     assert stream.damaged == [2]
 
 
+def test_a_damaged_picture_counts_where_the_stream_is_left_early(
+    mjpeg_camera: Camera, stream_at: Callable[..., Stream]
+) -> None:
+    pictures = [picture(n) for n in range(6)]
+    pictures[2] = b"\xff\xd8\xff" + bytes(200)
+    with mjpeg_camera(pictures[:4], pictures) as url:
+        stream = stream_at(url)
+        frames = stream.frames(threading.Event())
+        assert [next(frames).index for _ in range(7)] == [0, 1, 3, 4, 5, 7, 8]
+        frames.close()
+    assert stream.damaged == [2, 6]
+    assert stream.count == 9
+
+
 def test_a_stream_that_is_not_there() -> None:
     with pytest.raises(InputError, match=r"^http://127.0.0.1:9/video cannot be opened") as caught:
         open_source("http://anna:secret@127.0.0.1:9/video")

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,19 @@ def test_a_killed_process_leaves_what_it_finished(tmp_path: Path) -> None:
     found = read_spool(tmp_path / "spool")
     assert len(found) // 5 in (last + 1, last + 2)
     check(found, [frame(index, 5) for index in range(len(found) // 5)])
+
+
+def test_a_full_disk_promises_no_row_that_not_every_file_has(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+    frames = [frame(index, 7) for index in range(20)]
+    with EmbeddingsSpool(tmp_path / "spool", SIZE) as spool:
+        full_disk(1 << 13)
+        with pytest.raises(InputError, match="free some space"):
+            for each in frames:
+                spool.append(each)
+        # Names are the largest column, and come after others.
+        rows = {path.stem: len(np.load(path)) for path in (tmp_path / "spool").iterdir()}
+    assert set(rows.values()) == {spool.rows}
+    assert 0 < spool.rows < 140
 
 
 def test_what_is_not_a_spool(tmp_path: Path) -> None:

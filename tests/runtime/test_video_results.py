@@ -139,6 +139,18 @@ def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int)
     assert len(shades(tmp_path / "sheets" / "track-000001.jpg")) in range(min(crops, 12), 25)
 
 
+@pytest.mark.parametrize("crops", [3, 100])
+def test_sheets_on_a_full_disk(tmp_path: Path, full_disk: Callable[[int], None], crops: int) -> None:
+    sheets = ContactSheets(tmp_path / "sheets")
+    full_disk(1000)
+    # A few crops wait in memory until the end, many fail as they come.
+    with pytest.raises(InputError, match="cannot write .*crops.bin.*free some space"):
+        for index in range(crops):
+            sheets.add(frame(index, [*range(10)]))
+        sheets.finish()
+    sheets.close()
+
+
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     for make in (lambda p: ContactSheets(p), lambda p: TracksTable(p / "a.csv", dict)):
         with pytest.raises(InputError, match="cannot write"):
