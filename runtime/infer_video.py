@@ -14,7 +14,7 @@ from .errors import InputError, LgeuError
 from .gallery import Gallery
 from .gallery_index import GalleryIndex
 from .infer_options import Options
-from .interrupt import ends_cleanly
+from .interrupt import Interruption, ends_cleanly
 from .outputs import VideoOutputs, Wanted
 from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
 from .pipeline import EmbeddedFrame, Pipeline, one_opencv_thread
@@ -23,7 +23,10 @@ from .sources import Source, open_source
 from .stages import StageRunner
 from .summary import Summary
 from .track_identities import TrackIdentities
-from .tracking import AppearanceTracker
+from .tracking import DEFAULT_PATIENCE, AppearanceTracker
+
+# However few frames are looked at, a person may be missed on this many but one before a track ends.
+_LEAST_LOOKS = 3
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +60,18 @@ def infer_video(options: Options, embedder: Embedder, gallery: Gallery | Gallery
         json_lines=sys.stdout if options.json_lines else None,
     )
     with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted) as outputs:
-        run = _Run(pipeline, outputs, source)
-        try:
-            summary = run.to_its_end()
-            if not summary.interrupted:
-                check_all_seen(people.given, source.name, source.count)
-        except LgeuError:
-            if source.live:
-                outputs.salvage()
-            raise
-        outputs.finish()
+        runner = pipeline.start()
+        # Until all is in its place: an hour of video is not to be lost while its results are completed.
+        with ends_cleanly(runner.stop) as interruption:
+            try:
+                summary = _Run(runner, outputs, source, options.every).to_its_end(interruption)
+                if not summary.interrupted:
+                    check_all_seen(people.given, source.name, source.count)
+            except LgeuError:
+                if source.live:
+                    outputs.salvage()
+                raise
+            outputs.finish()
     if source.failure is not None:
         logger.warning("the results until then are written to %s", options.out)
         raise source.failure
@@ -98,7 +103,9 @@ def _people(options: Options, source: Source) -> _People:
 def _tracker(options: Options, people: _People) -> AppearanceTracker | None:
     """One where tracks are wanted, unless every given box has its own."""
     given = bool(people.given) and all((boxes.tracks != NO_TRACK).all() for boxes in people.given.values())
-    return AppearanceTracker() if options.tracks and not given else None
+    if given or not options.tracks:
+        return None
+    return AppearanceTracker(patience=max(DEFAULT_PATIENCE, _LEAST_LOOKS * options.every))
 
 
 def _threshold(options: Options, gallery: Gallery | GalleryIndex | None) -> float | None:
@@ -113,24 +120,25 @@ def _threshold(options: Options, gallery: Gallery | GalleryIndex | None) -> floa
 class _Run:
     """Writes what a pipeline gives, and counts."""
 
-    pipeline: Pipeline
+    runner: StageRunner
     outputs: VideoOutputs
     source: Source
+    every: int
     frames: int = 0
     outside: int = 0
     embeddings: int = 0
 
-    def to_its_end(self) -> Summary:
+    def to_its_end(self, interruption: Interruption) -> Summary:
         """Until the source ends or somebody asks for the end."""
         started = time.perf_counter()
-        with one_opencv_thread(), self.pipeline.start() as runner, ends_cleanly(runner.stop) as interruption:
-            for frame in self._shown(runner):
+        with one_opencv_thread(), self.runner:
+            for frame in self._shown():
                 self.outputs.add(frame)
                 self.frames += 1
                 self.outside += frame.outside
                 self.embeddings += len(frame.features)
                 if self.outputs.reader_is_gone:
-                    runner.stop()
+                    self.runner.stop()
         return Summary(
             frames=self.frames,
             boxes=self.embeddings + self.outside,
@@ -138,11 +146,11 @@ class _Run:
             embeddings=self.embeddings,
             seconds=time.perf_counter() - started,
             damaged=len(self.source.damaged),
-            busy=runner.busy(),
+            busy=self.runner.busy(),
             interrupted=interruption.asked or self.outputs.reader_is_gone,
         )
 
-    def _shown(self, runner: StageRunner) -> Iterable[EmbeddedFrame]:
-        total, every = self.source.total, self.pipeline.every
-        expected = None if total is None else -(-total // every)
-        return pipeline_progress(runner, expected, lambda frame: len(frame.features), runner.busy)
+    def _shown(self) -> Iterable[EmbeddedFrame]:
+        total = self.source.total
+        expected = None if total is None else -(-total // self.every)
+        return pipeline_progress(self.runner, expected, lambda frame: len(frame.features), self.runner.busy)

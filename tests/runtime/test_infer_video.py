@@ -23,7 +23,7 @@ from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.infer import infer, main
 from runtime.infer_options import Options
-from runtime.spool import read_spool
+from runtime.spool import EmbeddingsSpool, read_spool
 from runtime.video import read_frames
 
 
@@ -130,8 +130,8 @@ def jpeg(number: int) -> bytes:
 
 @pytest.fixture
 def endless(tiny_model: Path, repository: Path, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
-    """Starts `infer` on standard input, with two people on each of a hundred thousand frames."""
-    lines = [f"{frame},{track},{5 + 20 * track},5,15,30,1" for frame in range(1, 100_000) for track in (1, 2)]
+    """Starts `infer` on standard input, with two people on each of five thousand frames."""
+    lines = [f"{frame},{track},{5 + 20 * track},5,15,30,1" for frame in range(1, 5_001) for track in (1, 2)]
     (tmp_path / "gt.txt").write_text("\n".join(lines))
 
     def start(*arguments: str, preexec_fn: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
@@ -177,6 +177,22 @@ def test_ctrl_c_keeps_what_was_read(endless: Callable[..., subprocess.Popen[byte
     frames = len(found) // 2
     np.testing.assert_array_equal(found.frames, np.repeat(np.arange(frames), 2))
     assert sum(1 for _ in read_frames(out / "annotated.mp4")) == frames
+
+
+def test_ctrl_c_while_results_are_completed_loses_nothing(
+    make_video: Callable[..., Path], boxes: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = EmbeddingsSpool.finish
+
+    def interrupted(spool: EmbeddingsSpool, path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(spool, path)
+
+    monkeypatch.setattr(EmbeddingsSpool, "finish", interrupted)
+    out = tmp_path / "out"
+    assert run(make_video(frames=30), "--model", tiny_model, "--boxes", boxes, "--out", out) == 0
+    assert len(Embeddings.load(out / "embeddings.npz")) == 60
+    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
 
 
 def test_a_killed_run_can_be_read(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:

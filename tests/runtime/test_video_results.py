@@ -217,6 +217,17 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(arguments: 
     assert {row[10] for row in rows_of(tmp_path / "out" / "tracks.csv")} == {"-2"}
 
 
+def test_few_frames_a_second_are_joined_all_the_same(
+    make_video: Callable[..., Path], tiny_model: Path, tmp_path: Path
+) -> None:
+    lines = [f"{frame},-1,{place},5,15,30,1" for frame in range(1, 122) for place in (5, 45)]
+    (tmp_path / "gt.txt").write_text("\n".join(lines))
+    arguments = [str(make_video(frames=121)), "--model", str(tiny_model), "--boxes", str(tmp_path / "gt.txt")]
+    assert main([*arguments, "--out", str(tmp_path / "out"), "--tracks", "--every", "20"]) == 0
+    rows = rows_of(tmp_path / "out" / "tracks.csv")
+    assert [row[:2] for row in rows] == [[str(frame), track] for frame in range(21, 122, 20) for track in ("1", "2")]
+
+
 def test_a_video_without_people_has_an_empty_table(
     make_video: Callable[..., Path], tiny_model: Path, fixed_detector: Callable[..., Path], tmp_path: Path
 ) -> None:
