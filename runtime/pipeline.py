@@ -91,7 +91,7 @@ class Pipeline:
         source: gives the frames; to be run once.
         find: finds the people on frames.
         find_at_once: on so many frames in a call.
-        embedder: turns them into embeddings; not used by others meanwhile.
+        embedder: turns them into embeddings; pipelines in several threads may share one.
         every: frames whose number is not a multiple of this are left out.
         tracker: joins boxes into tracks; None leaves them as `find` gives them.
         gallery: names people; None does not.
@@ -186,7 +186,7 @@ def embed_batches(
 
     Args:
         batches: what to embed.
-        embedder: not used by others meanwhile.
+        embedder: other threads may use it, too.
         ahead: so many more batches are given to the network before the embeddings of one are waited for.
 
     Raises:

@@ -1,5 +1,6 @@
 """The pipeline gives, in order, what one crop at a time gives."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
 from runtime.gallery import Gallery
 from runtime.people import CropBatch, given_boxes
-from runtime.pipeline import Pipeline, embed_batches
+from runtime.pipeline import EmbeddedFrame, Pipeline, embed_batches
 from runtime.sources import VideoFile
 from runtime.stages import run_in_turn
 from runtime.video import read_frames
@@ -125,6 +126,43 @@ def test_a_tracker_sees_every_frame_and_a_gallery_every_person(
         assert frame.matches is not None
         similarity = frame.features @ (known.features / np.linalg.norm(known.features, axis=1, keepdims=True)).T
         np.testing.assert_array_equal(frame.matches.person_ids, 1 + similarity.argmax(axis=1))
+
+
+def test_pipelines_share_an_embedder(
+    make_video: Callable[..., Path],
+    given: dict[int, FrameBoxes],
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    video = make_video(frames=30)
+    results: list[list[EmbeddedFrame]] = []
+    with Embedder.open(tiny_model, batch_size=1) as embedder:
+        run, running = embedder.backend.run, threading.Lock()
+
+        def run_alone(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            if not running.acquire(blocking=False):
+                raise DeviceError("two threads at once")
+            try:
+                return run(images)
+            finally:
+                running.release()
+
+        monkeypatch.setattr(embedder.backend, "run", run_alone)
+
+        def watch() -> None:
+            with Pipeline(VideoFile(video), given_boxes(given), 1, embedder).start() as runner:
+                results.append(list(runner))
+
+        cameras = [threading.Thread(target=watch) for _ in range(4)]
+        for camera in cameras:
+            camera.start()
+        for camera in cameras:
+            camera.join()
+    assert len(results) == 4
+    for frames in results:
+        assert [frame.index for frame in frames] == list(range(30))
+        for frame, first in zip(frames, results[0], strict=True):
+            np.testing.assert_array_equal(frame.features, first.features)
 
 
 def test_an_error_of_the_device_ends_the_run(
