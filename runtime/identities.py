@@ -114,7 +114,7 @@ def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:
             last_seen[best] = people.last[track]
             count += 1
         sums[best] += descriptor
-        lengths[best] = max(float(np.linalg.norm(sums[best])), np.finfo(np.float32).tiny)
+        lengths[best] = max(float(np.linalg.norm(sums[best])), float(np.finfo(np.float32).tiny))
         last_seen[best] = max(last_seen[best], people.last[track])
         identities[track] = best + 1
     return identities

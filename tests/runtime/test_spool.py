@@ -80,12 +80,14 @@ def test_a_killed_process_leaves_what_it_finished(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_promises_no_row_that_not_every_file_has(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
-    frames = [frame(index, 7) for index in range(20)]
+    def fill(spool: EmbeddingsSpool) -> None:
+        for index in range(20):
+            spool.append(frame(index, 7))
+
     with EmbeddingsSpool(tmp_path / "spool", SIZE) as spool:
         full_disk(1 << 13)
         with pytest.raises(InputError, match="free some space"):
-            for each in frames:
-                spool.append(each)
+            fill(spool)
         # Names are the largest column, and come after others.
         rows = {path.stem: len(np.load(path)) for path in (tmp_path / "spool").iterdir()}
     assert set(rows.values()) == {spool.rows}

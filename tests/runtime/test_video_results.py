@@ -141,13 +141,16 @@ def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int)
 
 @pytest.mark.parametrize("crops", [3, 100])
 def test_sheets_on_a_full_disk(tmp_path: Path, full_disk: Callable[[int], None], crops: int) -> None:
-    sheets = ContactSheets(tmp_path / "sheets")
-    full_disk(1000)
     # A few crops wait in memory until the end, many fail as they come.
-    with pytest.raises(InputError, match="cannot write .*crops.bin.*free some space"):
+    def fill(sheets: ContactSheets) -> None:
         for index in range(crops):
             sheets.add(frame(index, [*range(10)]))
         sheets.finish()
+
+    sheets = ContactSheets(tmp_path / "sheets")
+    full_disk(1000)
+    with pytest.raises(InputError, match=r"cannot write .*crops\.bin.*free some space"):
+        fill(sheets)
     sheets.close()
 
 
