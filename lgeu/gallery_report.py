@@ -17,6 +17,9 @@ from runtime.gallery_entries import GalleryEntries
 from runtime.gallery_index import GalleryIndex
 from runtime.gallery_vectors import Neighbours
 
+# More are for `--json`.
+_LISTED = 100
+
 _COLUMNS = ("query", "rank", "person_id", "person_name", "score", "known", "name", "camera_id", "time")
 
 
@@ -103,13 +106,17 @@ def describe(gallery: GalleryIndex) -> tuple[str, dict[str, Any]]:
         ["files", f"{(manifest.index.size + manifest.table.size) / 1e6:,.1f} MB"],
     ]
     listed = [[str(number), people[number], f"{count:,}"] for number, count in zip(ids.tolist(), counts, strict=True)]
+    more = f"\nand {len(listed) - _LISTED:,} more, which --json has" if len(listed) > _LISTED else ""
     content = dataclasses.asdict(manifest) | {
         "who": [
             {"person_id": number, "person_name": people[number], "entries": int(count)}
             for number, count in zip(ids.tolist(), counts, strict=True)
         ]
     }
-    return f"{gallery.path}\n{_columns(rows)}\n\n{_columns([['person', 'name', 'entries'], *listed])}", content
+    return (
+        f"{gallery.path}\n{_columns(rows)}\n\n{_columns([['person', 'name', 'entries'], *listed[:_LISTED]])}{more}",
+        content,
+    )
 
 
 def _threshold(gallery: GalleryIndex) -> str:

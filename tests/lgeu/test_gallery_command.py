@@ -15,7 +15,10 @@ from eval.exported import save_manifest
 from lgeu.cli import main
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
+from runtime.gallery_changes import build_gallery
+from runtime.gallery_entries import GalleryEntries
 from runtime.gallery_index import GalleryIndex
+from runtime.gallery_manifest import ModelIdentity
 from runtime.images import read_image
 from train.checkpoint import untrained_checkpoint
 
@@ -214,3 +217,20 @@ def test_refusals(
     assert run(*(argument.format(**places) for argument in arguments)) == 2
     assert message in " ".join(capfd.readouterr().err.split())
     assert not new.exists()
+
+
+def test_a_long_list_of_people_is_cut(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    count = 130
+    entries = GalleryEntries(
+        person_ids=np.arange(1, count + 1),
+        person_names=np.full(count, ""),
+        camera_ids=np.full(count, -1),
+        names=np.full(count, "crop.jpg"),
+        times=np.full(count, np.nan),
+    )
+    features = np.random.default_rng(0).normal(size=(count, 8)).astype(np.float32)
+    build_gallery(tmp_path / "g", features, entries, ModelIdentity("c" * 64, 8, 16, 8, "none"))
+    assert run("info", tmp_path / "g", "--json", tmp_path / "info.json") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert (lines[-2].split()[0], lines[-1]) == ("100", "and 30 more, which --json has")
+    assert len(json.loads((tmp_path / "info.json").read_text())["who"]) == count
