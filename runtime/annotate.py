@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .boxes import FrameBoxes
-from .embeddings import NO_TRACK
+from .embeddings import NO_TRACK, UNKNOWN_PERSON
 from .errors import InputError
 from .gallery import Matches
 from .video import read_header
@@ -91,7 +91,7 @@ class AnnotatedVideo:
 
 
 def labels_of(tracks: NDArray[np.int64], matches: Matches | None) -> list[str]:
-    """What to write at each of N boxes: its track where it has one, and the nearest identity with its score.
+    """What to write at each of N boxes: its track where it has one, and who it is with the score.
 
     Args:
         tracks: (N,) -1 for no track.
@@ -100,8 +100,16 @@ def labels_of(tracks: NDArray[np.int64], matches: Matches | None) -> list[str]:
     labels = ["" if track == NO_TRACK else f"track {track}" for track in tracks]
     if matches is None:
         return labels
-    found = [f"id {person} {score:.2f}" for person, score in zip(matches.person_ids, matches.scores, strict=True)]
+    people = zip(matches.person_ids, matches.person_names, matches.scores, strict=True)
+    found = [f"{_called(int(number), str(name))} {score:.2f}" for number, name, score in people]
     return [" | ".join(filter(None, pair)) for pair in zip(labels, found, strict=True)]
+
+
+def _called(number: int, name: str) -> str:
+    if number == UNKNOWN_PERSON:
+        return "unknown"
+    # OpenCV draws ASCII only.
+    return name if name and name.isascii() else f"id {number}"
 
 
 def draw_box(frame: NDArray[np.uint8], box: NDArray[np.float32], label: str, colour: tuple[int, int, int]) -> None:

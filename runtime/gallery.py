@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .embeddings import Embeddings
+from .embeddings import UNKNOWN_PERSON, Embeddings
 from .errors import InputError
 from .gallery_entries import known_people
+from .gallery_vectors import normalised
 from .manifest import Manifest
 
 # Rows compared at a time, so that memory does not grow with the number of queries.
@@ -20,18 +21,30 @@ class Matches:
     """The nearest gallery entry of each of N embeddings.
 
     Attributes:
-        person_ids: (N,) int64.
-        scores: (N,) float32, cosine similarity in -1..1.
-        names: (N,) unicode, of the gallery entries.
+        person_ids: (N,) int64; -2 for who is unknown.
+        scores: (N,) float32, cosine similarity in -1..1, also of who is unknown.
+        names: (N,) unicode, of the gallery entries; "" for who is unknown.
+        person_names: (N,) unicode; "" for who has none or is unknown.
     """
 
     person_ids: NDArray[np.int64]
     scores: NDArray[np.float32]
     names: NDArray[np.str_]
+    person_names: NDArray[np.str_]
+
+    def known_from(self, threshold: float) -> "Matches":
+        """The same, with everyone unknown whose score is below `threshold`."""
+        known = self.scores >= threshold
+        return Matches(
+            person_ids=np.where(known, self.person_ids, UNKNOWN_PERSON),
+            scores=self.scores,
+            names=np.where(known, self.names, ""),
+            person_names=np.where(known, self.person_names, ""),
+        )
 
 
 class Gallery:
-    """Embeddings of known people in a file; exact search by cosine similarity, without FAISS."""
+    """Embeddings of known people in a file, who have no names; exact search by cosine similarity, without FAISS."""
 
     def __init__(self, embeddings: Embeddings, source: str) -> None:
         """Keep the entries of `embeddings` that name somebody: junk and distractors are left out.
@@ -41,13 +54,13 @@ class Gallery:
             source: where they came from, for errors.
 
         Raises:
-            InputError: a person is unknown, or nobody is left.
+            InputError: a person is unknown, nobody is left, or an embedding is zero or not finite.
         """
         known = known_people(embeddings, source)
         self._source = source
         self._ids = embeddings.person_ids[known]
         self._names = embeddings.names[known]
-        self._features = _normalised(embeddings.features[known])
+        self._features = normalised(embeddings.features[known], f"gallery {source}")
 
     @classmethod
     def load(cls, path: Path) -> "Gallery":
@@ -82,19 +95,14 @@ class Gallery:
         """The gallery entry with the largest cosine similarity to each of (N, D) `features`.
 
         Raises:
-            InputError: D is not the gallery's.
+            InputError: D is not the gallery's, or a query is zero or not finite.
         """
         self.check_size(features.shape[1])
         rows = np.empty(len(features), np.int64)
         scores = np.empty(len(features), np.float32)
         for start in range(0, len(features), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            similarity = _normalised(features[chunk]) @ self._features.T
+            similarity = normalised(features[chunk], "the queries", start) @ self._features.T
             rows[chunk] = similarity.argmax(axis=1)
             scores[chunk] = similarity.max(axis=1)
-        return Matches(self._ids[rows], scores, self._names[rows])
-
-
-def _normalised(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.asarray(features / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
+        return Matches(self._ids[rows], scores, self._names[rows], np.full(len(rows), ""))

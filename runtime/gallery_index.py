@@ -124,7 +124,8 @@ class GalleryIndex:
         """The entry nearest to each of (N, D) `features`; see `search`."""
         found = self.search(features, 1)
         rows = found.rows[:, 0]
-        return Matches(self.entries.person_ids[rows], found.scores[:, 0], self.entries.names[rows])
+        entries = self.entries
+        return Matches(entries.person_ids[rows], found.scores[:, 0], entries.names[rows], entries.person_names[rows])
 
 
 def open_gallery(path: Path) -> Gallery | GalleryIndex:

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .embeddings import NO_TRACK, UNKNOWN_PERSON
+from .embeddings import NO_TRACK
 from .errors import InputError
 from .gallery import Matches
 
@@ -20,6 +20,28 @@ class KnownPeople(Protocol):
     def nearest(self, features: NDArray[np.float32]) -> Matches:
         """The nearest entry of each of (N, D) `features`."""
         ...
+
+
+@dataclass(frozen=True)
+class OpenSet:
+    """A gallery that does not know everybody.
+
+    Attributes:
+        gallery: of known people.
+        threshold: cosine similarity to the nearest of them below which somebody is unknown.
+    """
+
+    gallery: KnownPeople
+    threshold: float
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        """The nearest entry of each of (N, D) `features`, or nobody."""
+        return self.gallery.nearest(features).known_from(self.threshold)
+
+
+def open_set(gallery: KnownPeople | None, threshold: float | None) -> KnownPeople | None:
+    """The gallery as an `OpenSet`, where there is one and a threshold; without that the nearest person is taken."""
+    return gallery if gallery is None or threshold is None else OpenSet(gallery, threshold)
 
 
 @dataclass(frozen=True)
@@ -78,11 +100,7 @@ def identify(people: Tracklets, gallery: KnownPeople, threshold: float) -> Match
         gallery: of known people, by the same model.
         threshold: cosine similarity; see `lgeu gallery threshold`.
     """
-    nearest = gallery.nearest(people.descriptors)
-    known = nearest.scores >= threshold
-    return Matches(
-        np.where(known, nearest.person_ids, UNKNOWN_PERSON), nearest.scores, np.where(known, nearest.names, "")
-    )
+    return OpenSet(gallery, threshold).nearest(people.descriptors)
 
 
 def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ if __name__ == "__main__" and not __package__:
     if status := run_command("infer", require_base):
         sys.exit(status)
 
+import logging
 import os
 import sys
 import time
@@ -28,6 +29,7 @@ from .embedder import Embedder
 from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
 from .gallery import Gallery
 from .gallery_index import GalleryIndex, open_gallery
+from .identities import KnownPeople, open_set
 from .images import list_images, read_image
 from .infer_options import Options, parse_options
 from .infer_video import infer_video
@@ -37,6 +39,8 @@ from .sources import is_stream
 from .summary import Summary
 from .tables import write_matches
 from .unfinished import UnfinishedFolder
+
+logger = logging.getLogger(__name__)
 
 # Takes what `Embedder.open` takes.
 OpenModel = Callable[..., Embedder]
@@ -51,6 +55,7 @@ def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
         LgeuError: see the parts; nothing half-written is left.
     """
     gallery = open_gallery(options.gallery) if options.gallery else None
+    threshold = _threshold(options, gallery)
     with open_model(
         options.model,
         backend=options.backend,
@@ -61,11 +66,19 @@ def infer(options: Options, open_model: OpenModel = Embedder.open) -> Summary:
         if gallery:
             gallery.check_model(embedder.manifest)
         if options.is_video:
-            return infer_video(options, embedder, gallery)
-        return _infer_images(options, embedder, gallery)
+            return infer_video(options, embedder, gallery, threshold)
+        return _infer_images(options, embedder, open_set(gallery, threshold))
 
 
-def _infer_images(options: Options, embedder: Embedder, gallery: Gallery | GalleryIndex | None) -> Summary:
+def _threshold(options: Options, gallery: Gallery | GalleryIndex | None) -> float | None:
+    if options.threshold is not None or not isinstance(gallery, GalleryIndex) or gallery.manifest.threshold is None:
+        return options.threshold
+    chosen = gallery.manifest.threshold.score
+    logger.info("the threshold is that of %s: %g", gallery.path, chosen)
+    return chosen
+
+
+def _infer_images(options: Options, embedder: Embedder, gallery: KnownPeople | None) -> Summary:
     source = Path(options.source)
     paths = list_images(source) if source.is_dir() else [source]
     started = time.perf_counter()

@@ -31,8 +31,8 @@ class Options:
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`; boxes without tracks are joined into some.
-        threshold: least cosine similarity of a track and a person in the gallery, else it is unknown; None takes the
-            gallery's own where it has one. Without a gallery: of tracks of one person who left and came back.
+        threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None
+            takes the gallery's own where it has one. Without a gallery: of tracks of one person who left and came back.
         annotate: also write the video with boxes and labels.
         contact_sheets: also write an image of each identity's crops.
         json_lines: also write a line of JSON for every frame of a video to standard output.
@@ -124,8 +124,8 @@ class Options:
     def _check_identities(self) -> None:
         if self.contact_sheets and self.detector is not None and self.gallery is None and not self.tracks:
             raise InputError("--contact-sheets given without identities; join boxes with --tracks, or give a --gallery")
-        if self.threshold is not None and not self.tracks:
-            raise InputError("--threshold given without --tracks; it decides who a track is")
+        if self.threshold is not None and self.gallery is None and not self.tracks:
+            raise InputError("--threshold given without --gallery or --tracks; it decides who is unknown")
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise InputError(f"--threshold is {self.threshold}; expected a cosine similarity, -1 to 1")
 
@@ -201,8 +201,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--threshold",
         type=float,
         metavar="T",
-        help="cosine below which a track is nobody in the gallery (default: the gallery's own, if it has one); without "
-        "--gallery: from which on two tracks are one person who came back",
+        help="cosine below which somebody is unknown to the gallery (default: the gallery's own, if it has one); "
+        "without --gallery: from which on two tracks are one person who came back",
     )
     add(
         "--contact-sheets",

@@ -11,8 +11,7 @@ from .detector import DEFAULT_SCORE, YoloxDetector
 from .embedder import Embedder
 from .embeddings import NO_TRACK
 from .errors import InputError, LgeuError
-from .gallery import Gallery
-from .gallery_index import GalleryIndex
+from .identities import KnownPeople, open_set
 from .infer_options import Options
 from .interrupt import Interruption, ends_cleanly
 from .outputs import VideoOutputs, Wanted
@@ -31,11 +30,17 @@ _LEAST_LOOKS = 3
 logger = logging.getLogger(__name__)
 
 
-def infer_video(options: Options, embedder: Embedder, gallery: Gallery | GalleryIndex | None) -> Summary:
+def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | None, threshold: float | None) -> Summary:
     """Embed the people of a video and write what `options` ask for.
 
     Ctrl-C ends it after the frames that were read, and what is known of those is written. So it is when a live source
     fails; what can be run again is not written by halves.
+
+    Args:
+        options: what to do.
+        embedder: turns crops into embeddings.
+        gallery: of known people; None where nobody is known.
+        threshold: see `Options.threshold`, with the gallery's own put in.
 
     Raises:
         LgeuError: see the parts.
@@ -49,12 +54,12 @@ def infer_video(options: Options, embedder: Embedder, gallery: Gallery | Gallery
         embedder=embedder,
         every=options.every,
         tracker=_tracker(options, people),
-        gallery=gallery,
+        gallery=open_set(gallery, threshold),
         keep_pixels=options.annotate,
     )
     wanted = Wanted(
         matches=gallery is not None,
-        tracks=TrackIdentities(gallery, _threshold(options, gallery)) if options.tracks else None,
+        tracks=TrackIdentities(gallery, threshold) if options.tracks else None,
         annotated=source.rate / options.every if options.annotate else None,
         sheets=options.contact_sheets,
         json_lines=sys.stdout if options.json_lines else None,
@@ -106,14 +111,6 @@ def _tracker(options: Options, people: _People) -> AppearanceTracker | None:
     if given or not options.tracks:
         return None
     return AppearanceTracker(patience=max(DEFAULT_PATIENCE, _LEAST_LOOKS * options.every))
-
-
-def _threshold(options: Options, gallery: Gallery | GalleryIndex | None) -> float | None:
-    if options.threshold is not None or not isinstance(gallery, GalleryIndex) or gallery.manifest.threshold is None:
-        return options.threshold
-    chosen = gallery.manifest.threshold.score
-    logger.info("the threshold is that of %s: %g", gallery.path, chosen)
-    return chosen
 
 
 @dataclass

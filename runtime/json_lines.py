@@ -5,7 +5,7 @@ import logging
 import os
 from typing import Any, TextIO
 
-from .embeddings import NO_TRACK
+from .embeddings import NO_TRACK, UNKNOWN_PERSON
 from .errors import InputError
 from .pipeline import EmbeddedFrame
 
@@ -16,8 +16,9 @@ class JsonLines:
     """Writes a line for every frame, also where nobody is on it, and hands it on at once.
 
     `{"frame": 12, "seconds": 1.2, "people": [{"box": [x, y, width, height], "score": 0.9, "track": 3, "person_id": 7,
-    "similarity": 0.83}]}`: frames count from 0, boxes are in pixels; `track`, `person_id` and `similarity` are null
-    where there is none.
+    "person": "anna", "similarity": 0.83}]}`: frames count from 0, boxes are in pixels; `track`, `person_id`, `person`
+    and `similarity` are null where there is none. `similarity` is that of the nearest person, also where it is too low
+    for the threshold and the person unknown.
 
     Attributes:
         reader_is_gone: whether the program that read the lines has ended; they are not written any more then.
@@ -60,11 +61,13 @@ def _line(frame: EmbeddedFrame) -> dict[str, Any]:
 def _person(frame: EmbeddedFrame, row: int) -> dict[str, Any]:
     found, matches = frame.found, frame.matches
     track = int(found.tracks[row])
+    known = matches is not None and matches.person_ids[row] != UNKNOWN_PERSON
     return {
         "box": [round(float(side), 2) for side in found.boxes[row]],
         "score": round(float(found.scores[row]), 4),
         "track": None if track == NO_TRACK else track,
-        "person_id": None if matches is None else int(matches.person_ids[row]),
+        "person_id": int(matches.person_ids[row]) if matches is not None and known else None,
+        "person": str(matches.person_names[row]) or None if matches is not None else None,
         "similarity": None if matches is None else round(float(matches.scores[row]), 4),
     }
 

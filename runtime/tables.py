@@ -12,7 +12,7 @@ from .gallery import Matches
 from .pipeline import EmbeddedFrame
 from .track_identities import TrackIdentity
 
-_MATCHES_HEADINGS = ("name", "person_id", "score", "gallery_name")
+_MATCHES_HEADINGS = ("name", "person_id", "score", "gallery_name", "person_name")
 
 
 def write_matches(path: Path, names: Sequence[str], matches: Matches) -> None:
@@ -24,7 +24,7 @@ def write_matches(path: Path, names: Sequence[str], matches: Matches) -> None:
 
 
 class MatchesTable:
-    """`matches.csv`: the nearest person in the gallery for each embedding, under a line of headings."""
+    """`matches.csv`: the nearest person in the gallery (-2: unknown) for each embedding, under a line of headings."""
 
     def __init__(self, path: Path) -> None:
         self._lines = _Lines(path)
@@ -94,8 +94,9 @@ def _with_identity(row: list[str], identities: Mapping[int, TrackIdentity]) -> l
 
 
 def _matches_rows(names: Sequence[str], matches: Matches) -> Iterator[tuple[object, ...]]:
-    for name, person, score, nearest in zip(names, matches.person_ids, matches.scores, matches.names, strict=True):
-        yield name, person, f"{score:.4f}", nearest
+    columns = (matches.person_ids, matches.scores, matches.names, matches.person_names)
+    for name, person, score, nearest, called in zip(names, *columns, strict=True):
+        yield name, person, f"{score:.4f}", nearest, called
 
 
 class _Lines:

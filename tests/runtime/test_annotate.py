@@ -13,7 +13,10 @@ from runtime.gallery import Matches
 from runtime.video import VideoHeader, read_frames, read_header
 
 MATCHES = Matches(
-    person_ids=np.array([12, 3]), scores=np.array([0.834, -0.1], np.float32), names=np.array(["a.jpg", "b.jpg"])
+    person_ids=np.array([12, 3, 4, -2]),
+    scores=np.array([0.834, -0.1, 0.5, 0.3], np.float32),
+    names=np.array(["a.jpg", "b.jpg", "c.jpg", ""]),
+    person_names=np.array(["anna", "", "bö", ""]),
 )
 
 
@@ -26,9 +29,9 @@ def people(*boxes: tuple[float, ...]) -> FrameBoxes:
 
 
 def test_labels() -> None:
-    tracks = np.array([4, -1])
-    assert labels_of(tracks, None) == ["track 4", ""]
-    assert labels_of(tracks, MATCHES) == ["track 4 | id 12 0.83", "id 3 -0.10"]
+    tracks = np.array([4, -1, -1, 5])
+    assert labels_of(tracks, None) == ["track 4", "", "", "track 5"]
+    assert labels_of(tracks, MATCHES) == ["track 4 | anna 0.83", "id 3 -0.10", "id 4 0.50", "track 5 | unknown 0.30"]
 
 
 def test_boxes_are_drawn_on_their_frames(make_video: Callable[..., Path], tmp_path: Path) -> None:

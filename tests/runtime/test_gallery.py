@@ -53,6 +53,27 @@ def test_galleries_that_are_none() -> None:
         Gallery(embeddings(eye, [0, -1, 0]), "g.npz")
 
 
+def test_embeddings_that_point_nowhere() -> None:
+    eye = np.eye(3, dtype=np.float32)
+    with pytest.raises(InputError, match=r"gallery g\.npz: 1 embeddings, the first in row 1, are zero or hold NaN"):
+        Gallery(embeddings(np.diag(np.array([1, 0, 1], np.float32)), [1, 2, 3]), "g.npz")
+    queries = np.ones((1100, 3), np.float32)
+    queries[1050] = np.nan
+    with pytest.raises(InputError, match="the queries: 1 embeddings, the first in row 1050"):
+        Gallery(embeddings(eye, [1, 2, 3]), "g.npz").nearest(queries)
+
+
+def test_who_is_below_a_threshold_is_unknown() -> None:
+    matches = Gallery(embeddings(np.eye(2, dtype=np.float32), [1, 2]), "g.npz").nearest(
+        np.array([[4, 3], [1, 9]], np.float32)
+    )
+    known = matches.known_from(0.9)
+    assert known.person_ids.tolist() == [-2, 2]
+    assert known.names.tolist() == ["", "1.jpg"]
+    np.testing.assert_array_equal(known.scores, matches.scores)
+    assert matches.known_from(0.8).person_ids.tolist() == [1, 2]
+
+
 def test_another_models_gallery() -> None:
     gallery = Gallery(embeddings(np.eye(3, dtype=np.float32), [1, 2, 3]), "g.npz")
     with pytest.raises(InputError, match="holds embeddings of size 3, and the model gives 4; make"):

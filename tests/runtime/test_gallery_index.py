@@ -90,6 +90,7 @@ def test_the_nearest_as_a_gallery_in_a_file_gives_it(gallery: Path) -> None:
     matches = index.nearest(queries)
     assert matches.person_ids.tolist() == (1 + best % 5).tolist()
     assert matches.names.tolist() == [f"{row}.jpg" for row in best]
+    assert matches.person_names.tolist() == index.entries.person_names[best].tolist()
     assert index.nearest(np.empty((0, SIZE), np.float32)).person_ids.shape == (0,)
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,10 @@ def frame(index: int, tracks: list[int], persons: list[int] | None = None) -> Em
     matches = None
     if persons is not None:
         matches = Matches(
-            np.array(persons, np.int64), np.full(count, 0.75, np.float32), np.array([f"p{p}, x.jpg" for p in persons])
+            np.array(persons, np.int64),
+            np.full(count, 0.75, np.float32),
+            np.array([f"p{p}, x.jpg" for p in persons], np.str_),
+            np.array(["anna" if p == 3 else "" for p in persons], np.str_),
         )
     images = np.full((count, 32, 16, 3), index % SHADES, np.uint8)
     return EmbeddedFrame(index, index / 10, None, found, 0, images, np.ones((count, 6), np.float32), matches)
@@ -54,6 +58,7 @@ def test_matches(tmp_path: Path) -> None:
     assert [row["name"] for row in rows] == ["frame000000_box00", "frame000000_box01", "frame000012_box00"]
     assert [row["person_id"] for row in rows] == ["3", "4", "-2"]
     assert rows[0]["gallery_name"] == "p3, x.jpg"
+    assert [row["person_name"] for row in rows] == ["anna", "", ""]
 
 
 def test_tracks_are_mot_lines(tmp_path: Path) -> None:
@@ -79,15 +84,19 @@ def test_json_lines() -> None:
     lines = JsonLines(stream)
     for each in (*FRAMES, frame(13, [5])):
         lines.add(each)
-    first, second, _, last = [json.loads(line) for line in stream.getvalue().splitlines()]
+    first, second, third, last = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert (first["frame"], first["seconds"], len(first["people"])) == (0, 0, 2)
     assert first["people"][1] == {
         "box": [4.12, 5.12, 6.12, 7.12],
         "score": 0.5,
         "track": None,
         "person_id": 4,
+        "person": None,
         "similarity": 0.75,
     }
+    assert first["people"][0]["person"] == "anna"
+    stranger = third["people"][0]
+    assert (stranger["person_id"], stranger["person"], stranger["similarity"]) == (None, None, 0.75)
     assert second == {"frame": 1, "seconds": 0.1, "people": []}
     assert last["people"][0]["person_id"] is None
 
@@ -190,7 +199,9 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
-def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(arguments: list[str], tmp_path: Path) -> None:
+def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*arguments, "--tracks"]) == 0
     given = rows_of(tmp_path / "out" / "tracks.csv")
     boxes = tmp_path / "gt.txt"
@@ -213,11 +224,21 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(arguments: 
     known.save(tmp_path / "gallery.npz")
     named = [*arguments, "--tracks", "--gallery", str(tmp_path / "gallery.npz")]
     assert main([*named, "--threshold", "0.9"]) == 0
+    capsys.readouterr()
     rows = rows_of(tmp_path / "out" / "tracks.csv")
     assert {(row[1], row[10]) for row in rows} == {("1", "31"), ("2", "32")}
     assert all(float(row[11]) > 0.9 for row in rows)
-    assert main([*named, "--threshold", "1"]) == 0
-    assert {row[10] for row in rows_of(tmp_path / "out" / "tracks.csv")} == {"-2"}
+    replace(known, features=-known.features).save(tmp_path / "gallery.npz")
+    assert main([*named, "--threshold", "0.9", "--contact-sheets", "--jsonl", "-"]) == 0
+    out = tmp_path / "out"
+    assert {row[10] for row in rows_of(out / "tracks.csv")} == {"-2"}
+    # What is written as the video runs knows strangers, too.
+    assert {row[1] for row in rows_of(out / "matches.csv")[1:]} == {"-2"}
+    people = [person for line in capsys.readouterr().out.splitlines() for person in json.loads(line)["people"]]
+    assert len(people) == 24
+    assert {person["person_id"] for person in people} == {None}
+    assert all(person["similarity"] < 0.9 for person in people)
+    assert sorted(path.name for path in (out / "contact-sheets").iterdir()) == ["track-000001.jpg", "track-000002.jpg"]
 
 
 def test_few_frames_a_second_are_joined_all_the_same(
@@ -244,7 +265,7 @@ def test_a_video_without_people_has_an_empty_table(
     ("options", "message"),
     [
         (("--jsonl", "people.jsonl"), "only - is taken, and > people.jsonl puts the lines into a file"),
-        (("--threshold", ".5"), "--threshold given without --tracks"),
+        (("--threshold", ".5"), "--threshold given without --gallery or --tracks"),
         (("--tracks", "--threshold", "2"), "--threshold is 2.0; expected a cosine similarity"),
         (("--detector", "d", "--contact-sheets"), "--contact-sheets given without identities"),
     ],
