@@ -62,8 +62,9 @@ class Batching:
         height: of a network's input, in pixels.
         width: of a network's input, in pixels.
         frames: a batch is given before it is full when so many frames wait for it: memory stays bounded.
-        seconds: likewise when the first of them has waited so long, looked at when a frame comes. None for no such
-            limit, which makes the same batches every time.
+        seconds: likewise when the first of them has waited so long, looked at when a frame comes, and where frames come
+            so far apart: a frame does not wait for the next one then. None for no such limit, which makes the same
+            batches every time.
         keep_pixels: whether the frames are needed later.
     """
 
@@ -133,6 +134,8 @@ class _Filling:
     def __init__(self, batching: Batching, clock: Callable[[], float]) -> None:
         self._batching = batching
         self._clock = clock
+        self._latest: float | None = None
+        self._late = False
         self._start()
 
     def _start(self) -> None:
@@ -147,14 +150,7 @@ class _Filling:
         return self._count == self._batching.people
 
     def is_due(self) -> bool:
-        return self.is_full() or len(self.frames) >= self._batching.frames or self._is_late()
-
-    def _is_late(self) -> bool:
-        if self._batching.seconds is None:
-            return False
-        now = self._clock()
-        self._since = now if self._since is None else self._since
-        return now - self._since >= self._batching.seconds
+        return self.is_full() or len(self.frames) >= self._batching.frames or self._late
 
     def add(self, image: NDArray[np.uint8]) -> None:
         self._images[self._count] = image
@@ -162,6 +158,14 @@ class _Filling:
 
     def complete(self, people: PeopleOnFrame) -> None:
         self.frames.append(people)
+        if self._batching.seconds is None:
+            return
+        now = self._clock()
+        self._since = now if self._since is None else self._since
+        # The next frame is expected as long after this one as this one came after the last.
+        apart = 0.0 if self._latest is None else now - self._latest
+        self._latest = now
+        self._late = max(now - self._since, apart) >= self._batching.seconds
 
     def take(self) -> CropBatch:
         batch = CropBatch(self._images[: self._count], self.frames)

@@ -241,9 +241,9 @@ class Stream:
                 numbered = NumberedFrames(
                     self._capture, self.name, every=every, first=self.count, most_unreadable=_MOST_UNREADABLE_LIVE
                 )
-                before_it = self.damaged
+                damaged_before = self.damaged
                 for index, pixels in numbered:
-                    self.count, self.damaged = numbered.count, before_it + numbered.damaged
+                    self.count, self.damaged = numbered.count, damaged_before + numbered.damaged
                     now = self._clock()
                     started = now if started is None else started
                     yield Frame(index, now - started if self.live else index / self.rate, pixels)

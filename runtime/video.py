@@ -14,6 +14,8 @@ from .errors import InputError
 from .files import require_file
 
 _DEFAULT_RATE = 25.0
+# Of a stream without a rate FFmpeg gives the ticks of its clock, 90,000 a second, which no MP4 can be written with.
+_LARGEST_RATE = 1000.0
 # In a file; at its end a read fails at once.
 _MOST_UNREADABLE = 100
 
@@ -27,7 +29,7 @@ class VideoHeader:
     Attributes:
         width: of a frame, in pixels.
         height: of a frame, in pixels.
-        rate: frames per second; 25 where the header does not say.
+        rate: frames per second; 25 where the header does not say, or says more than 1000.
         frames: how many there should be; None where the header does not say. Exact in AVI, MP4, MOV, Matroska and
             WebM of a constant rate; other containers only let it be estimated from the duration, now and then wrongly.
     """
@@ -192,6 +194,6 @@ def header_of(capture: cv2.VideoCapture) -> VideoHeader:
     return VideoHeader(
         width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
         height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-        rate=rate if math.isfinite(rate) and rate > 0 else _DEFAULT_RATE,
+        rate=rate if 0 < rate <= _LARGEST_RATE else _DEFAULT_RATE,
         frames=int(frames) if math.isfinite(frames) and frames > 0 else None,
     )

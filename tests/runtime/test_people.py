@@ -78,10 +78,18 @@ def test_frames_are_kept_where_they_are_needed(keep: bool) -> None:
 
 
 def test_people_in_a_live_stream_do_not_wait_for_long() -> None:
-    times = iter([10.0, 10.1, 10.3, 11.0, 11.1])
+    times = iter([10.0, 10.1, 10.3, 10.4, 10.5])
     people = people_on([1, 1, 1, 1, 1])
     batches = batch_crops(iter(people), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.25), lambda: next(times))
     assert [[each.index for each in batch.complete] for batch in batches] == [[0, 1, 2], [3, 4]]
+
+
+def test_frames_of_a_live_stream_that_come_seldom_do_not_wait_for_each_other() -> None:
+    times = iter([10.0, 11.0, 12.0, 12.1, 12.2, 12.3])
+    people = people_on([1, 0, 2, 1, 1, 1])
+    batches = batch_crops(iter(people), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.2), lambda: next(times))
+    # The first one cannot know.
+    assert [[each.index for each in batch.complete] for batch in batches] == [[0, 1], [2], [3, 4, 5]]
 
 
 def test_frames_are_looked_at_together() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -51,6 +52,16 @@ def test_a_single_missing_frame_of_many_is_an_early_end(make_video: Callable[...
 
 def test_the_real_video_is_whole(shared_data: Path) -> None:
     assert sum(1 for _ in read_frames(shared_data / "pets2009-s2l1" / "vtest.avi")) == 795
+
+
+def test_a_rate_that_is_a_clocks(tmp_path: Path) -> None:
+    for rate, expected in ((2000, 25), (1000, 1000), (12.5, 12.5)):
+        path = tmp_path / f"{rate}.mkv"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (64, 48))
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.release()
+        assert read_header(path).rate == expected
 
 
 def test_what_is_not_a_video(tmp_path: Path) -> None:
