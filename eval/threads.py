@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from threading import RLock
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from runtime.errors import InputError
@@ -85,4 +87,9 @@ def _cores() -> int:
 @cache
 def _matrix_libraries() -> ThreadpoolController:
     # Looking for them takes as long as a small evaluation; NumPy's is loaded with NumPy, and does not change.
-    return ThreadpoolController().select(user_api="blas")
+    libraries = ThreadpoolController().select(user_api="blas")
+    # A wheel of NumPy brings one of its own. Those of other packages (FAISS) make none of our products, and one built
+    # with OpenMP would not keep to a limit in another thread than the one that set it.
+    folder = Path(np.__file__).parents[1] / "numpy.libs"
+    own = [each.filepath for each in libraries.lib_controllers if Path(each.filepath).parent == folder]
+    return libraries.select(filepath=own) if own else libraries
