@@ -11,13 +11,16 @@ from types import FrameType
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Hold Ctrl-C back until the block ends; a second one ends the process at once.
 
+    Where it is ignored, as by what a script starts in the background, it stays so.
+
     Yields:
         Whether there was one, for the block to ask and to end early.
 
     Raises:
         KeyboardInterrupt: at the block's end, if there was one.
     """
-    if threading.current_thread() is not threading.main_thread():
+    elsewhere = threading.current_thread() is not threading.main_thread()
+    if elsewhere or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield lambda: False  # Ctrl-C is the main thread's, and does not come here
         return
     came = False

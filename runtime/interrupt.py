@@ -27,7 +27,8 @@ class Interruption:
 def ends_cleanly(stop: Callable[[], None]) -> Iterator[Interruption]:
     """Call `stop` at the first Ctrl-C (or SIGTERM) inside the block; a second one ends the program at once.
 
-    In another thread than the main one, where signals do not arrive, nothing is done.
+    In another thread than the main one, where signals do not arrive, nothing is done; and a signal that is ignored, as
+    Ctrl-C is by what a script starts in the background, stays ignored.
 
     Args:
         stop: asks the work to end soon, and returns at once.
@@ -36,7 +37,7 @@ def ends_cleanly(stop: Callable[[], None]) -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield interruption
         return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -48,7 +49,7 @@ def ends_cleanly(stop: Callable[[], None]) -> Iterator[Interruption]:
         logger.warning("ending after the frames that were read; press Ctrl-C again to lose them")
         stop()
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, ask)
     try:
         yield interruption

@@ -55,6 +55,17 @@ def test_a_second_one_ends_the_process() -> None:
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
 
 
+def test_it_stays_ignored_where_it_was() -> None:
+    """As in a job that a script starts in the background, which another job's Ctrl-C is not to end."""
+    code = (
+        "import os, signal\nfrom engines.interrupt import deferred_interrupt\n"
+        "with deferred_interrupt() as interrupted:\n    os.kill(os.getpid(), signal.SIGINT)\n    print(interrupted())"
+    )
+    command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 def test_other_threads_leave_it_to_the_main_one() -> None:
     answers = []
 
