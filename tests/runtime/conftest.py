@@ -145,11 +145,19 @@ def fixed_detector() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """Call it, and no file grows beyond so many bytes any more, until the test ends."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Within `full_disk(size)` no file grows beyond so many bytes; the test run's own output may be a file, too."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 class Camera(http.server.BaseHTTPRequestHandler):

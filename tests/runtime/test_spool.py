@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +80,14 @@ def test_a_killed_process_leaves_what_it_finished(tmp_path: Path) -> None:
     check(found, [frame(index, 5) for index in range(len(found) // 5)])
 
 
-def test_a_full_disk_promises_no_row_that_not_every_file_has(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
+def test_a_full_disk_promises_no_row_that_not_every_file_has(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]]
+) -> None:
     def fill(spool: EmbeddingsSpool) -> None:
         for index in range(20):
             spool.append(frame(index, 7))
 
-    with EmbeddingsSpool(tmp_path / "spool", SIZE) as spool:
-        full_disk(1 << 13)
+    with full_disk(1 << 13), EmbeddingsSpool(tmp_path / "spool", SIZE) as spool:
         with pytest.raises(InputError, match="free some space"):
             fill(spool)
         # Names are the largest column, and come after others.

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,7 +150,9 @@ def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int)
 
 
 @pytest.mark.parametrize("crops", [3, 100])
-def test_sheets_on_a_full_disk(tmp_path: Path, full_disk: Callable[[int], None], crops: int) -> None:
+def test_sheets_on_a_full_disk(
+    tmp_path: Path, full_disk: Callable[[int], AbstractContextManager[None]], crops: int
+) -> None:
     # A few crops wait in memory until the end, many fail as they come.
     def fill(sheets: ContactSheets) -> None:
         for index in range(crops):
@@ -157,10 +160,10 @@ def test_sheets_on_a_full_disk(tmp_path: Path, full_disk: Callable[[int], None],
         sheets.finish()
 
     sheets = ContactSheets(tmp_path / "sheets")
-    full_disk(1000)
-    with pytest.raises(InputError, match=r"cannot write .*crops\.bin.*free some space"):
-        fill(sheets)
-    sheets.close()
+    with full_disk(1000):
+        with pytest.raises(InputError, match=r"cannot write .*crops\.bin.*free some space"):
+            fill(sheets)
+        sheets.close()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
