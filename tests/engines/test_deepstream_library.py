@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 
 def test_loading_the_library_registers_the_plugin(repository: Path, plugin_library: Path, tmp_path: Path) -> None:
     includes = _includes(plugin_library)
@@ -33,8 +35,10 @@ def test_loading_the_library_registers_the_plugin(repository: Path, plugin_libra
 
 
 def _documented_command(repository: Path) -> list[str]:
-    text = (repository / "docs" / "deepstream.md").read_text().replace("\\\n", "")
-    (command,) = re.findall(r"^g\+\+ .*", text, re.MULTILINE)
+    page = repository / "docs" / "deepstream.md"
+    if not page.is_file():
+        pytest.skip("docs/ is not here, as in a container image")
+    (command,) = re.findall(r"^g\+\+ .*", page.read_text().replace("\\\n", ""), re.MULTILINE)
     return shlex.split(command)
 
 

@@ -56,8 +56,8 @@ def test_the_real_video_is_whole(shared_data: Path) -> None:
 
 def test_a_rate_that_is_a_clocks(tmp_path: Path) -> None:
     for rate, expected in ((2000, 25), (1000, 1000), (12.5, 12.5)):
-        path = tmp_path / f"{rate}.mkv"
-        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), rate, (64, 48))
+        path = tmp_path / f"{rate}.mp4"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (64, 48))
         writer.write(np.zeros((48, 64, 3), np.uint8))
         writer.write(np.zeros((48, 64, 3), np.uint8))
         writer.release()
