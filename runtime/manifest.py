@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .engine_manifest import ENGINE_SCHEMA, EngineManifest
 from .errors import ManifestError
@@ -22,6 +22,8 @@ METADATA_KEY = "lgeu.manifest"
 UNTRAINED = "nothing (random weights)"
 
 Gate = Literal["strip", "se", "none"]
+LastStride = Literal[1, 2]
+Neck = Literal["none", "bn"]
 Precision = Literal["fp32", "fp16"]
 Functions = Literal["keep", "strip", "inline"]
 InputFormat = Literal["uint8-nhwc", "float-nchw"]
@@ -42,6 +44,9 @@ class Manifest:
         width: input columns in pixels.
         mean: RGB mean in 0..1, subtracted inside the graph.
         std: RGB standard deviation in 0..1, divided by inside the graph.
+        last_stride: of the backbone's last halving: 2 as the backbone was made; 1 where it is left out, so that the
+            feature map has twice the rows and columns.
+        neck: what stands between the pooled descriptor and the L2 norm: "none", or "bn" for a batch norm.
         precision: type of the convolutions.
         trained_on: data set and split, e.g. "Market-1501 train split"; "nothing (random weights)" if untrained.
         checkpoint_sha256: hash of the checkpoint the file was exported from; None inside a checkpoint.
@@ -66,6 +71,9 @@ class Manifest:
     width: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    # Absent from files older than they are.
+    last_stride: LastStride = 2
+    neck: Neck = "none"
     precision: Precision = "fp32"
     trained_on: str = UNTRAINED
     checkpoint_sha256: str | None = None
@@ -83,6 +91,10 @@ class Manifest:
         for name in ("embedding_size", "strips", "height", "width"):
             if getattr(self, name) < 1:
                 raise ManifestError(f"manifest: {name} is {getattr(self, name)}; expected at least 1")
+        for name, choices in (("gate", Gate), ("last_stride", LastStride), ("neck", Neck)):
+            if getattr(self, name) not in get_args(choices):
+                expected = " or ".join(map(repr, get_args(choices)))
+                raise ManifestError(f"manifest: {name} is {getattr(self, name)!r}; expected {expected}")
         if self.gate != "strip" and self.strips != 1:
             raise ManifestError(f"manifest: gate {self.gate!r} with {self.strips} strips; only 'strip' has more than 1")
         if min(self.std) <= 0:

@@ -40,7 +40,8 @@ def _decode_value(name: str, kind: Any, value: Any) -> Any:
     if dataclasses.is_dataclass(kind):
         return decode(kind, _expect(name, value, dict))
     if origin is Literal:
-        if value not in options:
+        # The type too, because `true` equals 1.
+        if not any(type(value) is type(option) and value == option for option in options):
             raise ManifestError(f"{name} is {value!r}; expected {' or '.join(map(repr, options))}")
         return value
     if origin is Mapping:

@@ -10,7 +10,7 @@ import torch
 
 from runtime.errors import InputError, ManifestError
 from runtime.files import atomic_path
-from runtime.manifest import Gate, Manifest
+from runtime.manifest import Gate, LastStride, Manifest, Neck
 
 from .model import LgeuNet
 from .weights import read_torch_file
@@ -94,6 +94,8 @@ def untrained_checkpoint(
     gate: Gate = "strip",
     strips: int = 4,
     reduction: int = 16,
+    last_stride: LastStride = 2,
+    neck: Neck = "none",
     height: int = 128,
     width: int = 64,
     seed: int = 0,
@@ -109,6 +111,8 @@ def untrained_checkpoint(
         gate: likewise.
         strips: likewise.
         reduction: likewise.
+        last_stride: likewise.
+        neck: likewise.
         height: likewise.
         width: likewise.
         seed: of the weights.
@@ -121,5 +125,14 @@ def untrained_checkpoint(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LgeuNet(backbone, gate=gate, strips=strips, reduction=reduction, height=height, width=width)
+        model = LgeuNet(
+            backbone,
+            gate=gate,
+            strips=strips,
+            reduction=reduction,
+            last_stride=last_stride,
+            neck=neck,
+            height=height,
+            width=width,
+        )
     return save_checkpoint(path, model)

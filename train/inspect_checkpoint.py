@@ -53,7 +53,7 @@ def inspect_checkpoint(path: Path) -> CheckpointReport:
     return CheckpointReport(
         file=file,
         manifest=checkpoint.manifest,
-        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters() if parameter.requires_grad),
         sizes=dict(sizes.most_common()),
         training=tuple(sorted(map(str, checkpoint.training))),
     )

@@ -4,9 +4,10 @@ The forward contract, on which export and the embedders rest:
 
 * input `images`: (N, H, W, 3) uint8, RGB, at the size the model was made for, as `runtime.preprocess` gives them;
 * the first operator is the cast to float32 (parsers refuse a transpose of uint8), then / 255, permute to
-  (N, 3, H, W), normalise by mean and std, `backbone` to a feature map (N, D, h, w), `pool` to (N, D);
-* output: (N, D) float32, **not** L2-normalised. The softmax head trains on this descriptor; whoever embeds images
-  (`train.embedder`, the exported graph) normalises it.
+  (N, 3, H, W), normalise by mean and std, `backbone` to a feature map (N, D, h, w), `pool` to the pooled descriptor
+  (N, D), `neck` to what is embedded, (N, D);
+* output: (N, D) float32, **not** L2-normalised. The softmax head trains on it; whoever embeds images (`train.embedder`,
+  the exported graph) normalises it.
 """
 
 import difflib
@@ -19,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import InputError
-from runtime.manifest import Gate, Manifest
+from runtime.manifest import Gate, LastStride, Manifest, Neck
 
 from .gate import MeanPool, StripGate
+from .last_stride import undo_last_halving
 from .weights import load_pretrained, load_weights_file
 
 Rgb = tuple[float, float, float]
@@ -33,6 +35,7 @@ class LgeuNet(nn.Module):
     Attributes:
         backbone: the timm model without its pooling and classifier: (N, 3, H, W) to (N, D, h, w).
         pool: `StripGate` for the gates "strip" and "se", `MeanPool` for "none": (N, D, h, w) to (N, D).
+        neck: `BatchNorm1d` with its bias fixed at 0 for the neck "bn", `Identity` for "none": (N, D) to (N, D).
         manifest: what the model is; `trained_on` is filled in when a checkpoint is written.
     """
 
@@ -46,6 +49,8 @@ class LgeuNet(nn.Module):
         gate: Gate = "strip",
         strips: int = 4,
         reduction: int = 16,
+        last_stride: LastStride = 2,
+        neck: Neck = "none",
         height: int = 256,
         width: int = 128,
         mean: Rgb | None = None,
@@ -60,6 +65,9 @@ class LgeuNet(nn.Module):
             gate: "strip" (LGEU), "se" (the same with one strip) or "none" (average pooling).
             strips: K, for "strip" only; must divide the feature map's height.
             reduction: R, the width of the gate's bottleneck.
+            last_stride: 1 leaves out the backbone's last halving, so that the feature map has twice the rows and
+                columns; the weights are the same ones.
+            neck: "bn" puts a batch norm behind the pooling.
             height: input rows in pixels.
             width: input columns in pixels.
             mean: RGB mean in 0..1; None takes what timm gives for the backbone.
@@ -68,16 +76,20 @@ class LgeuNet(nn.Module):
             weights: start from this local file of the backbone's weights instead; nothing is downloaded.
 
         Raises:
-            InputError: an unknown backbone, one without such a feature map, strips that do not divide its height, or
-                weights that cannot be had or do not fit.
+            InputError: an unknown backbone, one without such a feature map or whose last halving cannot be left out,
+                strips that do not divide the map's height, or weights that cannot be had or do not fit.
         """
         super().__init__()
         self.backbone = _create_backbone(backbone)
         channels, rows = _feature_map(self.backbone, backbone, height, width)
+        if last_stride == 1:
+            undo_last_halving(self.backbone, backbone, height, width)
+            channels, rows = _feature_map(self.backbone, backbone, height, width)
         self.pool: nn.Module = MeanPool()
         if gate != "none":
             _check_strips(strips if gate == "strip" else 1, rows, height)
             self.pool = StripGate(channels, strips if gate == "strip" else 1, reduction)
+        self.neck: nn.Module = _batch_norm_neck(channels) if neck == "bn" else nn.Identity()
         if weights is not None:
             load_weights_file(self.backbone, weights)
         elif pretrained:
@@ -88,6 +100,8 @@ class LgeuNet(nn.Module):
             gate=gate,
             strips=strips if gate == "strip" else 1,
             reduction=0 if gate == "none" else reduction,
+            last_stride=last_stride,
+            neck=neck,
             height=height,
             width=width,
             mean=mean or tuple(self.backbone.pretrained_cfg["mean"]),
@@ -110,6 +124,8 @@ class LgeuNet(nn.Module):
             gate=manifest.gate,
             strips=manifest.strips,
             reduction=manifest.reduction,
+            last_stride=manifest.last_stride,
+            neck=manifest.neck,
             height=manifest.height,
             width=manifest.width,
             mean=manifest.mean,
@@ -124,7 +140,11 @@ class LgeuNet(nn.Module):
         return model
 
     def forward(self, images: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 RGB to (N, D) float32 descriptors, not L2-normalised."""
+        """(N, H, W, 3) uint8 RGB to what is embedded: (N, D) float32, not L2-normalised."""
+        return cast("Tensor", self.neck(self.pooled(images)))
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB to the pooled descriptors before the neck: (N, D) float32."""
         x = images.float() / 255
         x = (x.permute(0, 3, 1, 2) - self.mean) / self.std
         return cast("Tensor", self.pool(self.backbone(x)))
@@ -140,6 +160,13 @@ def _create_backbone(name: str) -> Any:
     except Exception as error:
         # timm has hundreds of architectures; some cannot be made without their head or pooling, each in its own way.
         raise InputError(_refusal(name, f"timm cannot make it without pooling and classifier ({error})")) from error
+
+
+def _batch_norm_neck(channels: int) -> nn.BatchNorm1d:
+    """BNNeck (Luo et al., "Bag of Tricks", 2019); without a shift, the softmax's boundaries meet at the origin."""
+    neck = nn.BatchNorm1d(channels)
+    neck.bias.requires_grad_(False)
+    return neck
 
 
 def _feature_map(backbone: nn.Module, name: str, height: int, width: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runtime.errors import InputError
 from runtime.files import require_file
-from runtime.manifest import Gate
+from runtime.manifest import Gate, LastStride, Neck
 
 
 class Recipe(BaseModel):
@@ -22,6 +22,9 @@ class Recipe(BaseModel):
         gate: "strip" (LGEU), "se" (one strip) or "none" (plain average pooling).
         strips: K, for the gate "strip".
         reduction: R, the width of the gate's bottleneck.
+        last_stride: 1 leaves out the backbone's last halving, so that the feature map has twice the rows and columns.
+        neck: "bn" puts a batch norm behind the pooling, with its bias fixed at 0; the softmax head and whoever compares
+            images take what it gives.
         height: input rows in pixels.
         width: input columns in pixels.
         epochs: passes over the training images.
@@ -48,6 +51,8 @@ class Recipe(BaseModel):
     gate: Gate = "strip"
     strips: int = Field(4, ge=1)
     reduction: int = Field(16, ge=1)
+    last_stride: LastStride = 2
+    neck: Neck = "none"
     height: int = Field(256, ge=1)
     width: int = Field(128, ge=1)
     epochs: int = Field(60, ge=1)
@@ -67,7 +72,8 @@ class Recipe(BaseModel):
 
     def architecture(self) -> dict[str, Any]:
         """The fields that say what the network is, as `LgeuNet` and `untrained_checkpoint` take them."""
-        return self.model_dump(include={"backbone", "gate", "strips", "reduction", "height", "width"})
+        fields = {"backbone", "gate", "strips", "reduction", "last_stride", "neck", "height", "width"}
+        return self.model_dump(include=fields)
 
     def learning_rate(self, epoch: int, progress: float) -> float:
         """The learning rate at a point of the schedule.

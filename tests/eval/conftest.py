@@ -93,7 +93,7 @@ class ColourMeans:
     def __init__(self, precision: Precision = "fp32", rounding: float = 0.0, size: int = 27) -> None:
         self.name = "colour means"
         self.device = "cpu"
-        self.manifest = Manifest("none", size, "none", 1, 0, 24, 12, (0.5,) * 3, (0.5,) * 3, precision)
+        self.manifest = Manifest("none", size, "none", 1, 0, 24, 12, (0.5,) * 3, (0.5,) * 3, precision=precision)
         self.max_batch: int | None = None
         self._rounding = rounding
 

@@ -14,7 +14,7 @@ from runtime.manifest import Manifest
 
 # Of an engine that takes 2 to 4 images.
 MANIFEST = Manifest(
-    "resnet50", 8, "none", 1, 0, 8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "fp16",
+    "resnet50", 8, "none", 1, 0, 8, 8, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), precision="fp16",
     engine=EngineManifest("tensorrt", "10.3.0", ("SM86",), (BatchProfile(2, 2, 4),), "e", "o", None),
 )  # fmt: skip
 IMAGES = (Image("a.jpg", 1, 1), Image("b.jpg", 2, 1), Image("c.jpg", 1, 2))

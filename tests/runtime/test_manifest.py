@@ -40,6 +40,8 @@ def full(manifest: Manifest) -> Manifest:
         gate="strip",
         strips=4,
         reduction=16,
+        last_stride=1,
+        neck="bn",
         precision="fp16",
         trained_on="Märket",
         checkpoint_sha256="d" * 64,
@@ -73,6 +75,9 @@ def test_round_trip_beside_an_engine(full: Manifest, tmp_path: Path) -> None:
         ({"embedding_size": 0}, "embedding_size is 0; expected at least 1"),
         ({"gate": "strips"}, "gate is 'strips'; expected 'strip' or 'se' or 'none'"),
         ({"gate": "se"}, "gate 'se' with 4 strips"),
+        ({"neck": "BN"}, "neck is 'BN'; expected 'none' or 'bn'"),
+        ({"last_stride": 3}, "last_stride is 3; expected 1 or 2"),
+        ({"last_stride": True}, "last_stride is True; expected 1 or 2"),
         ({"precision": "int8"}, "precision is 'int8'"),
         ({"colour_order": "BGR"}, "colour_order is 'BGR'; expected 'RGB'"),
         ({"functions": "gone"}, "functions is 'gone'"),
@@ -106,6 +111,13 @@ def test_a_missing_field_is_named(full: Manifest) -> None:
     del data["mean"]
     with pytest.raises(ManifestError, match="field 'mean' is missing"):
         Manifest.from_json(json.dumps(data), "model.onnx")
+
+
+def test_files_older_than_last_stride_and_neck_are_read_as_having_neither(manifest: Manifest) -> None:
+    data = json.loads(manifest.to_json())
+    del data["last_stride"], data["neck"]
+    read = Manifest.from_json(json.dumps(data), "model.onnx")
+    assert (read.last_stride, read.neck) == (2, "none")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -25,6 +26,25 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert not loaded.model.training
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], value), name
+
+
+def test_last_stride_and_neck_are_written_and_read(tmp_path: Path) -> None:
+    path = untrained_checkpoint(tmp_path / "checkpoint.pt", **ARGUMENTS, last_stride=1, neck="bn", seed=5)
+    loaded = load_checkpoint(path)
+    assert (loaded.manifest.last_stride, loaded.manifest.neck) == (1, "bn")
+    assert loaded.model.neck.running_var.shape == (512,)
+    with torch.no_grad():
+        assert loaded.model.backbone(torch.zeros(1, 3, 64, 32)).shape == (1, 512, 4, 2)
+
+
+def test_a_checkpoint_older_than_last_stride_and_neck_is_read(checkpoint: Path, tmp_path: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    manifest = json.loads(content["manifest"])
+    del manifest["last_stride"], manifest["neck"]
+    torch.save({**content, "manifest": json.dumps(manifest)}, tmp_path / "old.pt")
+    old, new = load_checkpoint(tmp_path / "old.pt"), load_checkpoint(checkpoint)
+    assert old.manifest == new.manifest
+    assert old.model.state_dict().keys() == new.model.state_dict().keys()
 
 
 def test_an_untrained_one_depends_on_its_seed_alone(checkpoint: Path, tmp_path: Path) -> None:

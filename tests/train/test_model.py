@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from runtime.errors import InputError
+from runtime.errors import InputError, LgeuError
 from train.gate import MeanPool, StripGate
 from train.model import LgeuNet
 
@@ -39,6 +39,38 @@ def test_the_manifest_says_what_was_made(gate: str, strips: int, reduction: int)
     again = LgeuNet.from_manifest(manifest)
     assert again.manifest == manifest
     again.load_state_dict(model.state_dict())
+
+
+def test_the_neck_normalises_the_pooled_descriptor_by_its_running_statistics() -> None:
+    torch.manual_seed(0)
+    model = LgeuNet("resnet10t", neck="bn", strips=2, **SMALL)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 128, 64, 3), np.uint8))
+    assert isinstance(model.neck, torch.nn.BatchNorm1d)
+    with torch.no_grad():
+        for values in (model.neck.weight, model.neck.running_mean, model.neck.running_var):
+            values.uniform_(0.5, 2)
+        embedded, pooled = model.eval()(images), model.pooled(images)
+    expected = (pooled - model.neck.running_mean) / (model.neck.running_var + 1e-5).sqrt() * model.neck.weight
+    torch.testing.assert_close(embedded, expected)
+    # Without the neck, the network is what it was.
+    plain = LgeuNet("resnet10t", strips=2, **SMALL).eval()
+    plain.load_state_dict({name: value for name, value in model.state_dict().items() if not name.startswith("neck.")})
+    with torch.no_grad():
+        assert torch.equal(plain(images), pooled)
+
+
+def test_the_neck_learns_a_scale_and_no_shift() -> None:
+    model = LgeuNet("resnet10t", neck="bn", strips=2, **SMALL)
+    model(torch.randint(0, 256, (4, 128, 64, 3), dtype=torch.uint8)).square().sum().backward()
+    assert model.neck.weight.grad is not None
+    assert model.neck.bias.grad is None
+    assert not model.neck.bias.any()
+
+
+@pytest.mark.parametrize(("name", "value"), [("neck", "BN"), ("last_stride", 3), ("gate", "strips")])
+def test_what_is_no_choice_is_refused(name: str, value: object) -> None:
+    with pytest.raises(LgeuError, match=f"{name} is {value!r}; expected"):
+        LgeuNet("resnet10t", **SMALL, **{name: value})
 
 
 @pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "convnext_atto", "regnetx_002"])
