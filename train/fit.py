@@ -18,8 +18,10 @@ from runtime.errors import InputError
 from runtime.files import require_file, write_json
 from runtime.progress import progress
 
+from .augmentation import Augmentation
+from .batches import Batches, batches
 from .checkpoint import load_checkpoint, save_checkpoint
-from .data import EpochSampler, TrainingImages
+from .data import TrainingImages
 from .embedder import open_checkpoint
 from .logs import EpochRecord, TrainingLogs
 from .model import LgeuNet
@@ -54,7 +56,7 @@ class _Run:
 
     recipe: Recipe
     images: TrainingImages
-    sampler: EpochSampler
+    sampler: Batches
     loader: Any
     model: Any
     optimiser: Any
@@ -108,23 +110,15 @@ def _prepare(recipe: Recipe, dataset: ReidDataset, path: Path, resume: bool) -> 
     # What a checkpoint overwrites anyway need not be downloaded.
     start: dict[str, Any] = {} if resume else {"pretrained": recipe.pretrained, "weights": recipe.weights}
     net = LgeuNet(**recipe.architecture(), **start)
-    images = TrainingImages(
-        dataset, recipe.height, recipe.width, flip=recipe.flip, crop_padding=recipe.crop_padding, seed=recipe.seed
-    )
+    augmentation = Augmentation(recipe.flip, recipe.crop_padding, random_erasing=0)
+    images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed)
     # The images arrive channels-last: with weights in that format no convolution has to reorder its input.
     model = LgeuClassifier(net, len(images.person_ids)).to(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(
         model.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    sampler = EpochSampler(len(images), recipe.seed)
-    loader = DataLoader(
-        images,
-        recipe.batch_size,
-        sampler=sampler,
-        num_workers=recipe.workers,
-        # Batch norm cannot train on the single image that might be left over.
-        drop_last=len(images) >= recipe.batch_size,
-    )
+    sampler = batches(images.labels, recipe.batch_size, images_per_identity=0, seed=recipe.seed)
+    loader = DataLoader(images, batch_sampler=sampler, num_workers=recipe.workers)
     accelerator = Accelerator(mixed_precision=_precision(recipe))
     if accelerator.num_processes > 1:
         raise InputError(

@@ -9,15 +9,20 @@ from torch.utils.data import DataLoader
 from eval.datasets import ReidDataset, open_dataset
 from runtime.errors import InputError
 from runtime.preprocess import preprocess
-from train.data import EpochSampler, TrainingImages, augment
+from train.augmentation import Augmentation
+from train.batches import batches
+from train.data import TrainingImages
+
+NOTHING = Augmentation(flip=False, crop_padding=0, random_erasing=0)
+EVERYTHING = Augmentation(flip=True, crop_padding=4, random_erasing=0.5)
 
 
-def load(dataset: ReidDataset, *, flip: bool = True, crop_padding: int = 4, seed: int = 0) -> TrainingImages:
-    return TrainingImages(dataset, 48, 24, flip=flip, crop_padding=crop_padding, seed=seed)
+def load(dataset: ReidDataset, augmentation: Augmentation = EVERYTHING, seed: int = 0) -> TrainingImages:
+    return TrainingImages(dataset, 48, 24, augmentation, seed)
 
 
 def test_without_augmentation_an_item_is_the_runtimes_preprocessing(toy: ReidDataset) -> None:
-    images = load(toy, flip=False, crop_padding=0)
+    images = load(toy, NOTHING)
     assert images.person_ids == [3, 7]
     for index, image in enumerate(toy.train):
         pixels, label = images[(4, index)]
@@ -38,57 +43,17 @@ def test_an_item_is_a_function_of_seed_epoch_and_index(toy: ReidDataset) -> None
 def test_worker_processes_give_the_same_batches(toy: ReidDataset) -> None:
     images = load(toy)
 
-    def batches(workers: int) -> list[torch.Tensor]:
-        sampler = EpochSampler(len(images), 0)
-        loader = DataLoader(images, 4, sampler=sampler, num_workers=workers)
+    def drawn(workers: int) -> list[list[torch.Tensor]]:
+        sampler = batches(images.labels, 4, images_per_identity=2, seed=0)
+        loader = DataLoader(images, batch_sampler=sampler, num_workers=workers)
         result = []
         for sampler.epoch in (0, 1):
-            result += [batch for batch, _ in loader]
+            result += list(loader)
         return result
 
-    for alone, shared in zip(batches(0), batches(2), strict=True):
-        assert torch.equal(alone, shared)
-
-
-def test_augmentation_is_a_window_of_the_padded_image_or_of_its_mirror() -> None:
-    generator = np.random.default_rng(0)
-    image = generator.integers(1, 256, (7, 5, 3), np.uint8)
-    original = image.copy()
-    windows = set()
-    for mirrored in (image, image[:, ::-1]):
-        padded = np.pad(mirrored, ((2, 2), (2, 2), (0, 0)))
-        windows |= {padded[top : top + 7, left : left + 5].tobytes() for top in range(5) for left in range(5)}
-    seen = {augment(image, generator, flip=True, crop_padding=2).tobytes() for _ in range(2000)}
-    assert seen == windows  # nothing else occurs, and each of the 50 does
-    assert np.array_equal(image, original)
-
-
-def test_flip_alone_mirrors_about_half() -> None:
-    generator = np.random.default_rng(0)
-    image = generator.integers(0, 256, (4, 6, 3), np.uint8)
-    results = [augment(image, generator, flip=True, crop_padding=0) for _ in range(400)]
-    mirrored = sum(np.array_equal(result, image[:, ::-1]) for result in results)
-    assert mirrored + sum(np.array_equal(result, image) for result in results) == 400
-    assert 150 < mirrored < 250
-
-
-def test_padding_larger_than_the_image_is_possible() -> None:
-    generator = np.random.default_rng(0)
-    for _ in range(200):
-        assert augment(np.ones((3, 2, 3), np.uint8), generator, flip=True, crop_padding=9).shape == (3, 2, 3)
-
-
-def test_the_sampler_shuffles_every_epoch_differently_and_repeatably() -> None:
-    sampler, again = EpochSampler(20, 3), EpochSampler(20, 3)
-    orders = []
-    for sampler.epoch in (0, 1):
-        keys = list(sampler)
-        assert {epoch for epoch, _ in keys} == {sampler.epoch}
-        assert sorted(index for _, index in keys) == list(range(20))
-        orders.append([index for _, index in keys])
-    assert orders[0] != orders[1]
-    again.epoch = 1
-    assert [index for _, index in again] == orders[1]
+    for (images_alone, labels_alone), (images_shared, labels_shared) in zip(drawn(0), drawn(2), strict=True):
+        assert torch.equal(images_alone, images_shared)
+        assert torch.equal(labels_alone, labels_shared)
 
 
 def test_one_identity_is_not_enough(toy: ReidDataset) -> None:
