@@ -1,5 +1,6 @@
 """Person re-identification data sets: which images there are, of whom, and how they are split."""
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,15 +12,14 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.images import decode_image
 
-from .layouts import Halves, Image, recognise
+from .halves import Halves, Image, identities
+from .layouts import recognise, refuse_classic_cuhk03
+from .published import PARTS, Published, count, resembled
 from .storage import Storage, open_storage
 
 __all__ = ["Image", "ReidDataset", "open_dataset"]
 
-# Images and identities of the published data set; the gallery count includes junk and distractors.
-_MARKET_TRAIN = (12_936, 751)
-_MARKET_QUERY = (3_368, 750)
-_MARKET_GALLERY = (19_732, 750)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,15 @@ class ReidDataset:
     """The images of a data set by their role. Can be sent to another process and read from several threads.
 
     Attributes:
-        name: what results on it may be called; "Market-1501" only where its images are the published ones.
+        name: what results on it may be called; "Market-1501" and the like only where it is the published one, by the
+            number of images and identities in each part.
         source: the folder or zip it was opened from.
         train: images to train on.
         query: images to search with; empty where there is neither a test half nor a split.
         gallery: images to search in, junk and distractors included; empty likewise.
         storage: how the files are read.
         synthetic: whether its people were drawn, which a marker file in it says.
+        differences: what it has too much or too little where it is like a published data set, a line each.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ReidDataset:
     gallery: tuple[Image, ...]
     storage: Storage
     synthetic: bool = False
+    differences: tuple[str, ...] = ()
 
     def read(self, image: Image) -> NDArray[np.uint8]:
         """Decode an image: H x W x 3 uint8, BGR.
@@ -67,24 +70,43 @@ class ReidDataset:
 
 
 def open_dataset(path: Path, split_by: str | None = None) -> ReidDataset:
-    """Open a folder or zip in the Market-1501 layout, or a plain one with a folder for each person.
+    """Open a folder or zip in the layout of Market-1501 or MSMT17, or a plain one with a folder for each person.
+
+    DukeMTMC-reID and CUHK03-NP have the layout of Market-1501. What is like a published data set and has other numbers
+    of images or identities is opened, with a warning and under its own name.
 
     Args:
-        path: the folder or .zip; a top folder inside it does not matter, and parts of the layout may be missing.
-            In the plain layout `person/camera_anything.jpg` sorted names become ids from 1.
+        path: the folder or .zip; a top folder inside it does not matter, and parts of Market-1501's layout may be
+            missing. In the plain layout `person/camera_anything.jpg` sorted names become ids from 1.
         split_by: "person%N" where there is no test half: identities whose id is a multiple of N become validation (the
             first file name of each identity and camera is a query, the rest is the gallery), the others train.
 
     Raises:
-        InputError: nothing there, damaged, no image, no known layout, a name that does not fit it, or a split that is
-            malformed, leaves one side empty, or is asked for where there is a test half.
+        InputError: nothing there, damaged, no image, no known layout, a name that does not fit it, an image that is
+            missing from those of a list, or a split that is malformed, leaves one side empty, or is asked for where
+            there is a test half.
     """
     path = Path(path)
+    refuse_classic_cuhk03([path.name], str(path))
     storage = open_storage(path)
-    halves = recognise(storage.names, str(path))
+    halves = recognise(storage.names, str(path), storage.others, storage.read)
     split = halves if split_by is None else _split(halves, split_by, path)
-    name = _name(path, halves, split_by)
-    return ReidDataset(name, path, split.train, split.query, split.gallery, storage, storage.synthetic)
+    published = None if storage.synthetic else resembled(halves, path)
+    name = _published_name(published, halves, split_by) if published else None
+    # What a split makes query and gallery of is said by its name.
+    differences = () if published is None or (name and split_by) else published.differences(halves)
+    if published is not None and name is None:
+        logger.warning("warning: %s is not %s as it was published: %s", path, published.name, "; ".join(differences))
+    return ReidDataset(
+        name or _own_name(path, split_by, published),
+        path,
+        split.train,
+        split.query,
+        split.gallery,
+        storage,
+        storage.synthetic,
+        differences,
+    )
 
 
 def _split(halves: Halves, split_by: str, path: Path) -> Halves:
@@ -109,7 +131,7 @@ def _split(halves: Halves, split_by: str, path: Path) -> Halves:
     for part in ("train", "query", "gallery"):
         if not getattr(split, part):
             raise InputError(
-                f"data set {path} split by {split_by!r} leaves no {part} images ({_identities(halves.train)} persons, "
+                f"data set {path} split by {split_by!r} leaves no {part} images ({identities(halves.train)} persons, "
                 f"{len(halves.train)} images); give more data or another N"
             )
     return split
@@ -123,19 +145,18 @@ def _first_of_each(images: Sequence[Image]) -> tuple[Image, ...]:
     return tuple(sorted(first.values(), key=lambda image: image.name))
 
 
-def _name(path: Path, halves: Halves, split_by: str | None) -> str:
-    official_train = _count(halves.train) == _MARKET_TRAIN
-    if official_train and _count(halves.query) == _MARKET_QUERY and _count(halves.gallery) == _MARKET_GALLERY:
-        return "Market-1501"
-    if official_train and not halves.query and not halves.gallery:
-        return f"Market-1501 train-split ({split_by})" if split_by else "Market-1501 train half"
+def _published_name(published: Published, halves: Halves, split_by: str | None) -> str | None:
+    """Its name where all parts, or the whole training half alone, are the published ones."""
+    found = {part: getattr(halves, part) for part in PARTS}
+    if all(count(images) == getattr(published, part) for part, images in found.items()):
+        return published.name
+    if count(halves.train) == published.train and not halves.query and not halves.gallery:
+        return f"{published.name} train-split ({split_by})" if split_by else f"{published.name} train half"
+    return None
+
+
+def _own_name(path: Path, split_by: str | None, published: Published | None) -> str:
+    """The folder's or zip's, which may be that of the published data set that it is not."""
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    return f"{name} ({split_by})" if split_by else name
-
-
-def _count(images: Sequence[Image]) -> tuple[int, int]:
-    return len(images), _identities(images)
-
-
-def _identities(images: Sequence[Image]) -> int:
-    return len({image.person_id for image in images if image.person_id > 0})
+    remarks = [*(["not as published"] if published else []), *([split_by] if split_by else [])]
+    return f"{name} ({', '.join(remarks)})" if remarks else name

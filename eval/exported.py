@@ -14,7 +14,7 @@ from runtime.errors import InputError
 from runtime.files import require_file, write_text
 from runtime.manifest import Manifest
 
-from .layouts import Image
+from .halves import Image
 
 MANIFEST_NAME = "manifest.json"
 _TENSOR = "embeddings"

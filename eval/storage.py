@@ -6,7 +6,7 @@ Neither keeps an open file, so both can be used from several threads and process
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -18,22 +18,26 @@ from runtime.images import is_image_name
 # A file of this name anywhere in a data set says that its people were drawn.
 SYNTHETIC_MARKER = "SYNTHETIC.txt"
 
+_TEXT = ".txt"
+
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, length of the name, length of the extra field
 _RAW_DEFLATE = -15
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Images below a folder.
+    """Files below a folder.
 
     Attributes:
         path: the folder.
         names: of the images below it, relative to it, with "/" between parts, sorted.
+        others: of the other files, likewise.
         synthetic: whether a marker lies below it.
     """
 
     path: Path
     names: tuple[str, ...]
+    others: tuple[str, ...]
     synthetic: bool
 
     def read(self, name: str) -> bytes:
@@ -60,22 +64,21 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """Images in a zip, stored or deflated.
+    """Files in a zip, stored or deflated.
 
     Attributes:
         path: the zip.
-        members: the images by name, in the order of their names.
+        members: what can be read, the images and the text files, by name.
+        names: of the images, sorted.
+        others: of the other files, likewise.
         synthetic: whether a marker is in it.
     """
 
     path: Path
     members: Mapping[str, Member]
+    names: tuple[str, ...]
+    others: tuple[str, ...]
     synthetic: bool
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the images, sorted."""
-        return tuple(self.members)
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -97,27 +100,24 @@ Storage = Folder | Archive
 
 
 def open_storage(path: Path) -> Storage:
-    """List the images in a folder or zip.
+    """List the files in a folder or zip.
 
     Args:
         path: a folder, or a file that is a zip.
 
     Raises:
-        InputError: there is nothing at `path`, it is neither, it is damaged or encrypted, or it holds no image.
+        InputError: there is nothing at `path`, it is neither, or it is damaged or encrypted.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"data set {path} does not exist; expected a folder or a .zip")
-    storage = _open_folder(path) if path.is_dir() else _open_archive(path)
-    if not storage.names:
-        raise InputError(f"data set {path} holds no image; expected a folder or a .zip of images")
-    return storage
+    return _open_folder(path) if path.is_dir() else _open_archive(path)
 
 
 def _open_folder(path: Path) -> Folder:
-    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-    images = sorted(file.as_posix() for file in files if is_image_name(file.name))
-    return Folder(path, tuple(images), any(file.name == SYNTHETIC_MARKER for file in files))
+    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    images, others = _images_and_others(files)
+    return Folder(path, images, others, _is_synthetic(others))
 
 
 def _open_archive(path: Path) -> Archive:
@@ -129,8 +129,20 @@ def _open_archive(path: Path) -> Archive:
         raise InputError(
             f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it again"
         ) from error
-    images = {entry.filename: _member(path, entry) for entry in entries if is_image_name(entry.filename)}
-    return Archive(path, images, any(PurePosixPath(entry.filename).name == SYNTHETIC_MARKER for entry in entries))
+    images, others = _images_and_others([entry.filename for entry in entries if not entry.is_dir()])
+    readable = {*images, *(name for name in others if name.endswith(_TEXT))}
+    members = {entry.filename: _member(path, entry) for entry in entries if entry.filename in readable}
+    return Archive(path, members, images, others, _is_synthetic(others))
+
+
+def _images_and_others(files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    images = tuple(name for name in files if is_image_name(name))
+    found = set(images)
+    return images, tuple(name for name in files if name not in found)
+
+
+def _is_synthetic(names: Iterable[str]) -> bool:
+    return any(PurePosixPath(name).name == SYNTHETIC_MARKER for name in names)
 
 
 def _member(path: Path, entry: zipfile.ZipInfo) -> Member:

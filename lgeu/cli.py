@@ -15,6 +15,7 @@ from runtime.manifest import read_engine_manifest
 
 from .bench import bench
 from .build import build
+from .dataset import dataset
 from .evaluate import evaluate
 from .export import export, rewrite
 from .gallery import gallery
@@ -88,6 +89,7 @@ def infer(context: typer.Context) -> None:
     infer_command(context.args, program="lgeu infer", open_model=open_model)
 
 
+app.command()(dataset)
 app.command()(evaluate)
 app.command()(bench)
 app.add_typer(gallery, name="gallery")

@@ -8,7 +8,8 @@ import typer
 from runtime.backend import BackendName, Device
 
 DataOption = Annotated[
-    Path, typer.Option("--data", help="Data set: a folder or a zip, Market-1501 or person/camera_*.")
+    Path,
+    typer.Option("--data", help="Data set: a folder or a zip, laid out as Market-1501, MSMT17 or person/camera_*."),
 ]
 SplitOption = Annotated[
     str | None,

@@ -1,5 +1,6 @@
 """Image files to arrays. Arrays are uint8, H x W x 3, and BGR, as OpenCV decodes them."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -13,8 +14,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 def is_image_name(name: str) -> bool:
     """Whether a file name ends like an image's; hidden files are not images."""
-    path = Path(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    # Not pathlib, which takes seconds over the 126,441 names of a large data set.
+    base = os.path.basename(name)  # noqa: PTH119
+    return base.lower().endswith(IMAGE_SUFFIXES) and not base.startswith(".")
 
 
 def decode_image(content: bytes, name: str) -> NDArray[np.uint8]:

@@ -33,6 +33,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Pat
 def test_the_readme_shows_every_command() -> None:
     shown = {command.split()[1] for command in readme_commands() if command.startswith("lgeu")}
     assert shown == {
+        "dataset",
         "train",
         "export",
         "rewrite",

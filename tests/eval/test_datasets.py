@@ -179,7 +179,7 @@ def test_evaluation_without_a_test_half_is_refused(tmp_path: Path, make_images: 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["bounding_box_train/0002_c1_f000451.jpg"], "0002_c1_f000451.jpg .*not named as in Market-1501"),
+        (["bounding_box_train/0002_f000451.jpg"], "0002_f000451.jpg .*not named as in Market-1501"),
         (["bounding_box_train/0000_c1s1_000451_00.jpg"], "training images need a person"),
         (["a/query/0003_c1s1_000101_00.jpg", "b/query/0003_c1s1_000101_00.jpg"], "several data sets"),
         (["one.jpg", "two.jpg"], "found 2 images in images directly in it"),
