@@ -3,10 +3,10 @@
     python benchmarks/tracking.py --data FOLDER --model retail-0287.onnx --detector yolox_nano.onnx --out FILE.json
 
 FOLDER holds `vtest.avi`, `gt.txt` (MOT format) and `persons.json`, which says what tracks are the same person coming
-back. The embeddings are those of person-reidentification-retail-0287 (Open Model Zoo), whose input is not that of our
-models, so that it is run here. Tracks are of `AppearanceTracker`, MOTA and IDF1 of py-motmetrics at an intersection
-over union of .5. A visit (a ground-truth track) has the identity that most of its boxes have; a return is recognised
-where that is the identity of an earlier visit of the same person, and confused where it is one of somebody else's.
+back. The embeddings are those of person-reidentification-retail-0287 (Open Model Zoo). Tracks are of
+`AppearanceTracker`, MOTA and IDF1 of py-motmetrics at an intersection over union of .5. A visit (a ground-truth track)
+has the identity that most of its boxes have; a return is recognised where that is the identity of an earlier visit of
+the same person, and confused where it is one of somebody else's.
 """
 
 import argparse
@@ -14,24 +14,23 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import cv2
 import motmetrics
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from pets2009 import LEAST_OVERLAP, overlap
+from retail_0287 import open_retail
 from scipy.optimize import linear_sum_assignment
 
 from eval.machine import describe_machine, installed_versions
 from runtime.boxes import FrameBoxes, cut, read_boxes
 from runtime.console import configure_logging
 from runtime.detector import YoloxDetector
+from runtime.embedder import Embedder
 from runtime.embeddings import NO_TRACK
 from runtime.files import sha256, write_json
 from runtime.identities import Tracklets, describe_tracks, link_tracks
@@ -40,9 +39,6 @@ from runtime.tracking import AppearanceTracker
 from runtime.video import read_frames
 
 THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8)
-INPUT = (128, 256)  # width, height
-
-Embed = Callable[[list[NDArray[np.uint8]]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,8 @@ def main() -> None:
     arguments = parser.parse_args()
     configure_logging()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    given, detected = embed_video(arguments.data, YoloxDetector(arguments.detector), open_model(arguments.model))
+    with open_retail(arguments.model) as embedder:
+        given, detected = embed_video(arguments.data, YoloxDetector(arguments.detector), embedder)
     persons = {
         int(track): int(person)
         for track, person in json.loads((arguments.data / "persons.json").read_text())["track_to_person"].items()
@@ -81,24 +78,7 @@ def main() -> None:
     write_json(arguments.out, result)
 
 
-def open_model(path: Path) -> Embed:
-    """Retail-0287: 1 x 256 x 128 x 3 float32, BGR 0 to 255, to 256 elements."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # single crops are too little work to share
-    session = onnxruntime.InferenceSession(str(path), options)
-    name = session.get_inputs()[0].name
-
-    def embed(crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        rows = [
-            session.run(None, {name: cv2.resize(crop, INPUT)[None].astype(np.float32)})[0].ravel() for crop in crops
-        ]
-        features = np.stack(rows) if rows else np.empty((0, 256), np.float32)
-        return np.asarray(features / np.linalg.norm(features, axis=1, keepdims=True), np.float32)
-
-    return embed
-
-
-def embed_video(data: Path, detector: YoloxDetector, embed: Embed) -> tuple[list[Frame], list[Frame]]:
+def embed_video(data: Path, detector: YoloxDetector, embedder: Embedder) -> tuple[list[Frame], list[Frame]]:
     """Each frame with the ground truth's boxes, and with the detector's."""
     truth = read_boxes(data / "gt.txt")
     nobody = FrameBoxes.nobody()
@@ -107,7 +87,7 @@ def embed_video(data: Path, detector: YoloxDetector, embed: Embed) -> tuple[list
     for index, image in enumerate(progress(read_frames(data / "vtest.avi"), "embedding", unit="frame")):
         for people, frames in ((truth.get(index, nobody), given), (detector.detect(image), detected)):
             clipped = people.clipped(image.shape[1], image.shape[0])
-            features = embed([cut(image, box) for box in clipped.boxes])
+            features = embedder.embed([cut(image, box) for box in clipped.boxes], colour_order="BGR")
             frames.append(Frame(clipped.boxes, clipped.scores, features, clipped.tracks))
     return given, detected
 

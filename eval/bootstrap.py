@@ -5,7 +5,7 @@ query by query. Persons are drawn, with replacement, and bring all their queries
 fail together, so that drawing single queries would give intervals that are too narrow.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -106,27 +106,67 @@ def paired_difference(
     Raises:
         InputError: the runs are of different queries, or there are fewer than two persons.
     """
-    _check_valid(first.valid, second.valid, person_ids)
+    return mean_paired_difference([first], [second], person_ids, resamples=resamples, seed=seed)
+
+
+def mean_paired_difference(
+    first: Sequence[PerQuery],
+    second: Sequence[PerQuery],
+    person_ids: NDArray[np.int64],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> PairedDifference:
+    """Subtract the mean figures of some runs from those of others: of networks trained with several seeds, say.
+
+    Results are averaged query by query before persons are drawn, so that the intervals say how far the choice of
+    persons explains the difference of these very runs. What further seeds would have given they do not know.
+
+    Args:
+        first: at least one run of Q queries.
+        second: likewise, of the same queries; not necessarily as many runs.
+        person_ids: as for `paired_difference`, like the rest.
+        resamples: likewise.
+        seed: likewise.
+
+    Raises:
+        InputError: as `paired_difference`, or one of the two has no run.
+    """
+    if not first or not second:
+        raise InputError(f"bootstrap: {len(first)} and {len(second)} runs; expected at least one of each")
+    valid = first[0].valid
+    for run in (*first[1:], *second):
+        _check_valid(valid, run.valid, person_ids)
     if resamples < 1:
         raise InputError(f"bootstrap: {resamples} resamples; expected at least 1")
-    valid = first.valid
     persons, person = np.unique(person_ids[valid], return_inverse=True)
     if len(persons) < 2:
         raise InputError(
             f"the {len(person)} queries with a match show {len(persons)} person(s); a confidence interval resamples "
             "persons and needs at least two, better hundreds: evaluate both runs on more people"
         )
-    differences = _by_query(first)[valid] - _by_query(second)[valid]
+    differences = (_mean_by_query(first) - _mean_by_query(second))[valid]
+    intervals = _intervals(differences, person, resamples, seed)
+    return PairedDifference(intervals, len(person), len(persons), resamples, seed)
+
+
+def _intervals(
+    differences: NDArray[np.float64], person: NDArray[np.int64], resamples: int, seed: int
+) -> dict[str, Interval]:
+    """Of (Q, 6) differences; `person` (Q,) counts from 0."""
     queries = np.bincount(person).astype(np.float64)
     sums = np.stack([np.bincount(person, weights=column) for column in differences.T], axis=1)
     resampled = np.concatenate(
-        [(counts @ sums) / (counts @ queries)[:, None] for counts in _draw(len(persons), resamples, seed)]
+        [(counts @ sums) / (counts @ queries)[:, None] for counts in _draw(len(queries), resamples, seed)]
     )
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(resampled, [tail, 100 - tail], axis=0)
     columns = zip(differences.mean(axis=0).tolist(), low.tolist(), high.tolist(), strict=True)
-    intervals = {name: Interval(*column) for name, column in zip(FIGURES, columns, strict=True)}
-    return PairedDifference(intervals, len(person), len(persons), resamples, seed)
+    return {name: Interval(*column) for name, column in zip(FIGURES, columns, strict=True)}
+
+
+def _mean_by_query(runs: Sequence[PerQuery]) -> NDArray[np.float64]:
+    return np.asarray(np.mean([_by_query(run) for run in runs], axis=0))
 
 
 def _by_query(run: PerQuery) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from eval import bootstrap
-from eval.bootstrap import FIGURES, Interval, paired_difference
+from eval.bootstrap import FIGURES, Interval, mean_paired_difference, paired_difference
 from eval.metrics import PerQuery
 from runtime.errors import InputError
 
@@ -85,6 +85,31 @@ def test_the_interval_covers_the_truth_as_often_as_it_says_and_only_by_persons()
             covered[drawn] += interval.low <= truth <= interval.high
     assert 0.91 <= covered["persons"] / repeats <= 0.97
     assert covered["queries"] / repeats < 0.75
+
+
+def test_several_runs_are_averaged_query_by_query_before_persons_are_drawn() -> None:
+    random = np.random.default_rng(6)
+    person_ids = random.integers(0, 12, 50)
+    valid = random.random(50) < 0.8
+    first, second = ([make_run(random, valid) for _ in range(count)] for count in (3, 2))
+    result = mean_paired_difference(first, second, person_ids, resamples=150, seed=9)
+    # The mean of a resample is that of the runs' own, so that loops over single runs give it, too.
+    single = [by_loops(one, other, person_ids.tolist(), 150, 9) for one in first for other in second]
+    for name, interval in result.intervals.items():
+        resampled = np.mean([loops[name] for loops in single], axis=0)
+        assert (interval.low, interval.high) == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=1e-12)
+        values = [figure(run, name, row) for run in first for row in np.flatnonzero(valid)]
+        others = [figure(run, name, row) for run in second for row in np.flatnonzero(valid)]
+        assert interval.difference == pytest.approx(np.mean(values) - np.mean(others), abs=1e-12)
+
+
+def test_no_runs_and_a_run_of_other_queries_among_several_are_refused() -> None:
+    random = np.random.default_rng(7)
+    run, other = make_run(random, np.ones(6, np.bool_)), make_run(random, np.arange(6) < 5)
+    with pytest.raises(InputError, match="0 and 1 runs"):
+        mean_paired_difference([], [run], np.arange(6))
+    with pytest.raises(InputError, match="1 of 6 queries have a match in one run only"):
+        mean_paired_difference([run, other], [run], np.arange(6))
 
 
 def test_identical_runs_differ_by_exactly_nothing() -> None:

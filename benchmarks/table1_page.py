@@ -1,0 +1,186 @@
+"""The section of docs/results.md that says what benchmarks/table1.py found, written from its JSON.
+
+    python benchmarks/table1_page.py benchmarks/results/table1-cpu.json
+
+puts it in the place of the one with the same file's figures, or at the end of the page.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from table1_figures import DISTANCES, FIGURES
+
+from runtime.console import run_command
+from runtime.errors import InputError
+from runtime.files import require_file, write_text
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "results.md"
+GATES = {"none": "none (average pooling)", "se": "se (SE unit)", "strip": "strip (LGEU)"}
+TITLES = {"rank1": "rank-1", "mAP": "mAP", "cosine": "cosine", "reranked": "re-ranked"}
+CLAIMS = {
+    "strip-se": "LGEU before the SE unit",
+    "se-none": "the SE unit before plain pooling",
+    "strip-none": "LGEU before plain pooling",
+}
+
+Found = Mapping[str, Any]
+
+
+def main() -> int:
+    """Write the page; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("figures", type=Path, help="JSON of benchmarks/table1.py")
+    parser.add_argument("--page", type=Path, default=PAGE, help="default: docs/results.md")
+    arguments = parser.parse_args()
+    return run_command("table1_page", lambda: write(arguments.figures, arguments.page))
+
+
+def write(figures: Path, page: Path) -> None:
+    """Bring a page up to date with figures.
+
+    Raises:
+        InputError: there is no such file, or no training in it is finished.
+    """
+    result = json.loads(require_file(figures, "figures").read_text())
+    if not result["gates"]:
+        raise InputError(f"{figures} has no finished training; run benchmarks/table1.py first")
+    write_text(page, updated(require_file(page, "page").read_text(), figures.name, section(result, figures.name)))
+
+
+def updated(page: str, name: str, text: str) -> str:
+    """The page with this section in the place of its predecessor, or at its end."""
+    begin, end = f"<!-- from {name} -->\n", f"<!-- end of {name} -->\n"
+    before, found, rest = page.partition(begin)
+    if not found:
+        return f"{page.rstrip()}\n\n{begin}{text}{end}"
+    return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
+
+
+def section(result: Mapping[str, Any], name: str) -> str:
+    """Markdown, from the heading on."""
+    environment = jinja2.Environment(  # noqa: S701 (Markdown of our own figures, not HTML)
+        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    recipe = result["recipe"]
+    errors = [figures["cosine"]["rank1"]["standard_error_persons"] for figures in result["gates"].values()]
+    return environment.get_template("table1.md.j2").render(
+        name=name,
+        recipe=recipe,
+        recipe_file=result["recipe_file"],
+        data=result["data"],
+        bootstrap=result["bootstrap"],
+        outside=result.get("outside"),
+        start=_start(result),
+        papers_setting=(recipe["backbone"], recipe["height"], recipe["width"]) == ("resnet50", 256, 128),
+        seeds=max(len(figures["seeds"]) for figures in result["gates"].values()),
+        unfinished=[f"{each['run']} (after {each['epochs_done']} epochs)" for each in result["unfinished"]],
+        standard_error=f"{100 * max(errors):.1f}",
+        gate_table="\n".join(_gate_table(result)),
+        difference_table="\n".join(_difference_table(result)),
+        comparisons=len(list(_differences(result))),
+        conclusions=[f"{_pair(pair)}: {_conclusion(found)}" for pair, found in result["differences"].items()],
+        claim=_claim(result["differences"]),
+        options=_options(result),
+    )
+
+
+def _start(result: Mapping[str, Any]) -> str:
+    if result["weights"]:
+        return f"from the weights in `{result['weights']['file']}`"
+    return "from timm's pretrained weights" if result["recipe"]["pretrained"] else "from random weights"
+
+
+def _gate_table(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "| | " + " | ".join(f"{TITLES[f]}, {TITLES[d]}" for d in DISTANCES for f in FIGURES) + " | seeds |"
+    yield "|---|---|---|---|---|---|"
+    for gate, figures in result["gates"].items():
+        cells = [_mean(figures[distance][figure]) for distance in DISTANCES for figure in FIGURES]
+        yield f"| {GATES[gate]} | {' | '.join(cells)} | {len(figures['seeds'])} |"
+    if "outside" in result:
+        reranked = result["outside"]["evaluation"]
+        halves = (reranked["before_reranking"], reranked)
+        cells = [f"{100 * half[figure]:.1f}" for half in halves for figure in FIGURES]
+        yield f"| {result['outside']['model']}, not ours | {' | '.join(cells)} | – |"
+
+
+def _mean(figure: Mapping[str, Any]) -> str:
+    spread = figure["standard_deviation"]
+    return f"{100 * figure['mean']:.1f}" + (f" ± {100 * spread:.1f}" if spread is not None else "")
+
+
+def _differences(result: Mapping[str, Any]) -> Iterator[tuple[str, str, Found]]:
+    """Pair, what was measured, and what was found."""
+    for pair, found in result["differences"].items():
+        for distance in DISTANCES:
+            for figure in FIGURES:
+                yield pair, f"{TITLES[figure]}, {TITLES[distance]}", found[distance][figure]
+
+
+def _difference_table(result: Mapping[str, Any]) -> Iterator[str]:
+    yield "| | | difference | 95 % over persons | standard error over seeds | 95 % over seeds | |"
+    yield "|---|---|---|---|---|---|---|"
+    for pair, measured, found in _differences(result):
+        seeds, error = found["seeds"], found["seeds"]["standard_error"]
+        yield (
+            f"| {_pair(pair)} | {measured} | {_points(found['difference'])} | {_interval(found['persons'])} | "
+            f"{'–' if error is None else f'{100 * error:.2f}'} | {_interval(seeds)} | {found['verdict']} |"
+        )
+
+
+def _pair(pair: str) -> str:
+    return pair.replace("-", " − ")
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:+.2f}"
+
+
+def _interval(interval: Mapping[str, Any]) -> str:
+    return "–" if interval["low"] is None else f"{_points(interval['low'])} to {_points(interval['high'])}"
+
+
+def _conclusion(found: Found) -> str:
+    """In words what became of one pair's figures."""
+    measured = [
+        (f"{TITLES[figure]} ({TITLES[distance]})", found[distance][figure])
+        for distance in DISTANCES
+        for figure in FIGURES
+    ]
+    higher = [name for name, each in measured if each["verdict"] == "resolved" and each["difference"] > 0]
+    lower = [name for name, each in measured if each["verdict"] == "resolved" and each["difference"] < 0]
+    rest = [name for name, each in measured if each["verdict"] != "resolved"]
+    parts = (("higher", higher), ("**lower**", lower), ("not resolved", rest))
+    return "; ".join(f"{what} in {', '.join(names)}" for what, names in parts if names) + "."
+
+
+def _claim(differences: Mapping[str, Found]) -> str:
+    """What of the paper's order these trainings support, and what not."""
+    outcomes: dict[str, list[str]] = {"support": [], "speak against": [], "do not settle": []}
+    for pair, claim in CLAIMS.items():
+        outcomes[_outcome(differences.get(pair))].append(claim)
+    said = [f"{outcome} {', '.join(claims)}" for outcome, claims in outcomes.items() if claims]
+    return f"Of the paper's order these trainings {'; they '.join(said)}."
+
+
+def _outcome(found: Found | None) -> str:
+    figures = [found[distance][figure] for distance in DISTANCES for figure in FIGURES] if found else []
+    signs = {each["difference"] > 0 for each in figures if each["verdict"] == "resolved"}
+    if len(signs) != 1:
+        return "do not settle"
+    return "support" if signs == {True} else "speak against"
+
+
+def _options(result: Mapping[str, Any]) -> str:
+    options = "" if result["recipe_file"] == "table1-cpu.yaml" else f" --recipe {result['recipe_file']}"
+    options += f" --weights {result['weights']['file']}" if result["weights"] else ""
+    return options + (f" --outside {result['outside']['model']}.onnx" if "outside" in result else "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
