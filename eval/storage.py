@@ -51,6 +51,18 @@ class Folder:
         except OSError as error:
             raise InputError(f"cannot read {self.path / name}: {error.strerror}; put the file back") from error
 
+    def fingerprint(self, name: str) -> str:
+        """Changes when the file's content does: its size and when it was written; it is not read.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        try:
+            status = (self.path / name).stat()
+        except OSError as error:
+            raise InputError(f"cannot read {self.path / name}: {error.strerror}; put the file back") from error
+        return f"{status.st_size} bytes, {status.st_mtime_ns} ns"
+
 
 @dataclass(frozen=True)
 class Member:
@@ -86,14 +98,26 @@ class Archive:
         Raises:
             InputError: it is not in the zip, or the zip is damaged there.
         """
-        member = self.members.get(name)
-        if member is None:
-            raise InputError(f"{self.path} has no file {name}; was the data set opened from another file?")
+        member = self._member(name)
         try:
             with self.path.open("rb") as file:
                 return _read_member(file, member)
         except (OSError, ValueError, struct.error, zlib.error) as error:
             raise InputError(f"{self.path} is damaged at {name} ({error}); copy or download it again") from error
+
+    def fingerprint(self, name: str) -> str:
+        """Changes when the file's content does: the zip's checksum of it; it is not read.
+
+        Raises:
+            InputError: it is not in the zip.
+        """
+        return f"crc32 {self._member(name).crc:08x}"
+
+    def _member(self, name: str) -> Member:
+        member = self.members.get(name)
+        if member is None:
+            raise InputError(f"{self.path} has no file {name}; was the data set opened from another file?")
+        return member
 
 
 Storage = Folder | Archive

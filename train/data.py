@@ -1,5 +1,8 @@
 """Training images: decoded once, brought to the input size by `runtime.preprocess`, augmented as uint8."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -7,27 +10,38 @@ from torch.utils.data import Dataset
 from eval.datasets import ReidDataset
 from runtime.embeddings import DISTRACTOR
 from runtime.errors import InputError
-from runtime.preprocess import preprocess
-from runtime.progress import progress
 
 from .augmentation import Augmentation, augment
 from .batches import Key
+from .decoding import decode_into
+from .image_cache import cached_images, map_images
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
-    """The training half of a data set, in memory: N x height x width x 3 bytes (Market-1501 at 128 x 64: 318 MB).
+    """The training half of a data set: N x height x width x 3 bytes (Market-1501 at 128 x 64: 318 MB).
+
+    They lie in memory or, with a cache, in a memory-mapped file (`train.image_cache`) of which all processes and
+    loader workers share what is in memory.
 
     An item's key is (epoch, index), so that what it looks like is a function of the key alone, whichever worker makes
     it and wherever a resumed run begins.
 
     Attributes:
-        images: (N, height, width, 3) uint8, RGB.
+        images: (N, height, width, 3) uint8, RGB; read-only in a cache.
         labels: (N,) int64 class of each image in 0..P-1.
         person_ids: the P identities in ascending order; class c is `person_ids[c]`.
     """
 
-    def __init__(self, dataset: ReidDataset, height: int, width: int, augmentation: Augmentation, seed: int) -> None:
-        """Decode the training images.
+    def __init__(
+        self,
+        dataset: ReidDataset,
+        height: int,
+        width: int,
+        augmentation: Augmentation,
+        seed: int,
+        cache: Path | None = None,
+    ) -> None:
+        """Decode the training images, or find them decoded.
 
         Args:
             dataset: its `train` half is used.
@@ -35,9 +49,11 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
             width: columns of the network's input.
             augmentation: how an image varies from epoch to epoch.
             seed: of that.
+            cache: folder to keep the decoded images in, for this run and others; None keeps them in memory.
 
         Raises:
-            InputError: fewer than two identities, or an image that cannot be read (which is named).
+            InputError: fewer than two identities, an image that cannot be read (which is named), or a cache that
+                cannot be written or does not fit on its disk.
         """
         train = [image for image in dataset.train if image.person_id > DISTRACTOR]  # junk and distractors are nobody
         ids = sorted({image.person_id for image in train})
@@ -48,9 +64,11 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
             )
         self.person_ids = ids
         self.labels = np.searchsorted(ids, [image.person_id for image in train]).astype(np.int64)
-        self.images = np.empty((len(train), height, width, 3), np.uint8)
-        for row, image in zip(self.images, progress(train, "reading training images", unit="image"), strict=True):
-            row[...] = preprocess(dataset.read(image), height, width, "BGR")
+        if cache is None:
+            self.images = np.empty((len(train), height, width, 3), np.uint8)
+            decode_into(self.images, dataset, train)
+        else:
+            self.images = cached_images(cache, dataset, train, height, width)
         self._augmentation = augmentation
         self._seed = seed
 
@@ -62,3 +80,15 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         generator = np.random.default_rng((self._seed, epoch, index))
         image = augment(self.images[index], self._augmentation, generator)
         return torch.from_numpy(image), int(self.labels[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker that is not forked is sent: of a cache the file's name, not its content."""
+        state = self.__dict__.copy()
+        if isinstance(self.images, np.memmap):
+            state["images"] = str(self.images.filename)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["images"], str):
+            state["images"] = map_images(Path(state["images"]))
+        self.__dict__.update(state)
