@@ -54,7 +54,7 @@ def rates(crops: Crops, rounds: int) -> dict[str, dict[str, float]]:
 
 
 def same_pixels_as_training(crops: Crops) -> bool:
-    """Whether a batch holds what `train.data` makes of the same crops, one by one and by OpenCV's plain calls."""
+    """Whether a batch holds what `train.decoding` makes of the same crops, one by one and by OpenCV's plain calls."""
     batch = preprocess_batch(crops, *INPUT, "BGR")
     alone = np.stack([preprocess(crop, *INPUT, "BGR") for crop in crops])
     size = INPUT[::-1]
