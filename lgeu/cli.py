@@ -60,13 +60,22 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last epoch that was finished in --out.")
     ] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a value of the recipe; can be given repeatedly."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option("--cache", help="Folder to keep the decoded images (of people) in, for this run and others."),
+    ] = None,
 ) -> None:
     """Train a model from a recipe; writes checkpoint.pt."""
     from eval.datasets import open_dataset
     from train.fit import fit
     from train.recipe import load_recipe
 
-    checkpoint = fit(load_recipe(recipe), open_dataset(data, split_by), out, resume=resume)
+    settings, dataset = load_recipe(recipe, changes or ()), open_dataset(data, split_by)
+    checkpoint = fit(settings, dataset, out, resume=resume, cache=cache)
     logger.info("wrote %s", checkpoint)
 
 

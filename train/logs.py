@@ -8,8 +8,9 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
+from eval.evaluation import Evaluation
 from runtime.errors import InputError
-from runtime.files import write_text
+from runtime.files import atomic_path
 
 CSV = "log.csv"
 
@@ -25,6 +26,8 @@ class EpochRecord:
         accuracy: share of its images classified rightly while training, in 0..1.
         seconds: time spent on its steps.
         images_per_second: images over seconds.
+        validation_mAP: of the network after it, in 0..1; None where it was not validated.
+        validation_rank1: likewise.
     """
 
     epoch: int
@@ -33,12 +36,27 @@ class EpochRecord:
     accuracy: float
     seconds: float
     images_per_second: float
+    validation_mAP: float | None = None  # noqa: N815 - as in all figures
+    validation_rank1: float | None = None
+
+    def validated(self, evaluation: Evaluation | None) -> "EpochRecord":
+        """The same with the figures of its validation, if there was one."""
+        if evaluation is None:
+            return self
+        metrics = evaluation.metrics
+        return dataclasses.replace(self, validation_mAP=metrics.mAP, validation_rank1=metrics.rank1)
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"loss {self.loss:.4f}, accuracy {self.accuracy:.3f}, learning rate {self.learning_rate:.3g}, "
             f"{self.images_per_second:.0f} images/s"
         )
+        if self.validation_mAP is None or self.validation_rank1 is None:
+            return text
+        return f"{text}, validation mAP {self.validation_mAP:.4f}, rank-1 {self.validation_rank1:.4f}"
+
+
+_FIELDS = [field.name for field in dataclasses.fields(EpochRecord)]
 
 
 class TrainingLogs:
@@ -54,17 +72,21 @@ class TrainingLogs:
         Raises:
             InputError: the folder cannot be written to.
         """
-        fields = [field.name for field in dataclasses.fields(EpochRecord)]
         self._csv = out / CSV
-        kept = [line for line in self._rows() if int(line.split(",")[0]) <= epochs_done]
-        write_text(self._csv, "\n".join([",".join(fields), *kept]) + "\n")
+        kept = [row for row in self._rows() if int(row["epoch"]) <= epochs_done]
+        with atomic_path(self._csv) as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, _FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
+            table.writeheader()
+            table.writerows(kept)
         self._events = SummaryWriter(str(out / "tensorboard"), purge_step=epochs_done + 1)
 
-    def _rows(self) -> list[str]:
-        """The lines of an earlier run's log that were written to their end."""
+    def _rows(self) -> list[dict[str, str]]:
+        """The rows of an earlier run's log that were written to their end; its columns may be fewer."""
         if not self._csv.exists():
             return []
-        return [line for line in self._csv.read_text().splitlines()[1:] if line.split(",")[0].isdigit()]
+        with self._csv.open(newline="", encoding="utf-8") as file:
+            rows = [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(file)]
+        return [row for row in rows if row.get("epoch", "").isdigit()]
 
     def write(self, record: EpochRecord) -> None:
         """Add an epoch to both."""
@@ -76,6 +98,9 @@ class TrainingLogs:
             raise InputError(f"cannot write {self._csv}: {error}") from error
         for name in ("learning_rate", "loss", "accuracy", "images_per_second"):
             self._events.add_scalar(f"train/{name}", values[name], record.epoch)
+        for name in ("mAP", "rank1"):
+            if (value := values[f"validation_{name}"]) is not None:
+                self._events.add_scalar(f"validation/{name}", value, record.epoch)
 
     def __enter__(self) -> "TrainingLogs":
         return self

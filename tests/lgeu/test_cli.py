@@ -72,6 +72,8 @@ def test_an_image_that_is_not_one_and_an_empty_folder(
     crops.mkdir()
     assert "holds no image" in refused("infer", crops, "--model", onnx_folder / "model.onnx")
     assert "holds no image" in refused("train", "--recipe", repository / "recipes" / "demo.yaml", "--data", crops)
+    setting = ("train", "--recipe", repository / "recipes" / "demo.yaml", "--data", crops, "--set")
+    assert "--set: unknown key 'epoch'; the nearest known key is 'epochs'" in refused(*setting, "epoch=3")
     (crops / "a.jpg").write_text("not an image")
     assert "a.jpg is not a readable image" in refused("infer", crops, "--model", onnx_folder / "model.onnx")
 

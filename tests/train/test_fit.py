@@ -11,6 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from eval.datasets import ReidDataset, open_dataset
+from eval.evaluation import evaluate_model
 from runtime.errors import InputError
 from train.checkpoint import load_checkpoint, save_checkpoint, untrained_checkpoint
 from train.embedder import open_checkpoint
@@ -77,7 +78,7 @@ def test_a_run_killed_beside_a_checkpoint_loses_no_row(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.fit.save_checkpoint", save_and_die)
+        patch.setattr("train.resume.save_checkpoint", save_and_die)
         with pytest.raises(KeyboardInterrupt):
             fit(toy_recipe, toy, tmp_path)
     fit(toy_recipe, toy, tmp_path, resume=True)
@@ -102,6 +103,106 @@ def test_training_starts_from_the_untrained_checkpoint(toy: ReidDataset, toy_rec
     start = load_checkpoint(untrained_checkpoint(tmp_path / "start.pt", **recipe.architecture(), seed=9)).model
     for (name, value), expected in zip(fitted.named_parameters(), start.parameters(), strict=True):
         torch.testing.assert_close(value, expected, msg=name)
+
+
+def test_runs_of_the_first_version_resume(trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    """Their checkpoints say less of the recipe and call the precision otherwise; their log has fewer columns."""
+    path = fit(toy_recipe.model_copy(update={"epochs": 2}), toy, tmp_path)
+    first = (
+        *(
+            "backbone",
+            "pretrained",
+            "weights",
+            "gate",
+            "strips",
+            "reduction",
+            "height",
+            "width",
+            "epochs",
+            "batch_size",
+        ),
+        *("lr", "momentum", "weight_decay", "milestones", "gamma", "warmup_epochs", "flip", "crop_padding"),
+        *("label_smoothing", "seed", "workers"),
+    )
+    content = torch.load(path, weights_only=True)
+    training = content["training"]
+    del training["best"]
+    training["recipe"] = {name: training["recipe"][name] for name in first} | {"mixed_precision": True}
+    torch.save(content, path)
+    rows = [line.split(",")[:6] for line in (tmp_path / "log.csv").read_text().splitlines()]
+    (tmp_path / "log.csv").write_text("\n".join(",".join(row) for row in rows) + "\n")
+    resumed = load_checkpoint(fit(toy_recipe.model_copy(update={"validate_every": 1}), toy, tmp_path, resume=True))
+    for name, value in load_checkpoint(trained).model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    assert [row["loss"] for row in log_rows(tmp_path)] == [row["loss"] for row in log_rows(trained.parent)]
+    assert [bool(row["validation_mAP"]) for row in log_rows(tmp_path)] == [False, False, True]
+
+
+def test_the_best_validated_epoch_is_kept_and_says_that_it_was_chosen(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe.model_copy(update={"epochs": 5, "validate_every": 2, "ema": 0.5, "neck": "bn"})
+    path = fit(recipe, toy, tmp_path)
+    rows = log_rows(tmp_path)
+    figures = {int(row["epoch"]): float(row["validation_mAP"]) for row in rows if row["validation_mAP"]}
+    assert list(figures) == [2, 4, 5]
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in events.Scalars("validation/mAP")] == pytest.approx(list(figures.values()))
+    chosen = max(figures, key=lambda epoch: figures[epoch])
+    assert load_checkpoint(path).training["best"] == {"epoch": chosen, "mAP": figures[chosen]}
+    best = load_checkpoint(tmp_path / "best.pt")
+    assert f"epoch {chosen} of 5, chosen by validation mAP {figures[chosen]:.4f}" in best.manifest.trained_on
+    assert "chosen" not in load_checkpoint(path).manifest.trained_on
+    # What was validated is what was written: the average, not the weights of the last step.
+    for file, epoch in ((path, 5), (tmp_path / "best.pt", chosen)):
+        with open_checkpoint(file, device="cpu") as embedder:
+            assert evaluate_model(embedder, toy).metrics.mAP == figures[epoch]
+    assert json.loads((tmp_path / "metrics.json").read_text())["mAP"] == figures[5]
+
+
+def test_the_deployed_model_is_the_average_and_training_keeps_the_weights(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe.model_copy(update={"epochs": 2})
+    plain = load_checkpoint(fit(recipe, toy, tmp_path / "plain"))
+    averaged = load_checkpoint(fit(recipe.model_copy(update={"ema": 0.9}), toy, tmp_path / "averaged"))
+    for name, value in plain.model.state_dict().items():  # averaging does not disturb what is trained
+        assert torch.equal(value, averaged.training["net"][name]), name
+    weights = "backbone.conv1.0.weight"
+    assert not torch.equal(averaged.model.state_dict()[weights], plain.model.state_dict()[weights])
+
+
+def test_a_cosine_cannot_be_resumed_to_another_length(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = toy_recipe.model_copy(update={"epochs": 2, "schedule": "cosine"})
+    fit(recipe, toy, tmp_path)
+    with pytest.raises(InputError, match="epochs 2, the recipe says 3"):
+        fit(recipe.model_copy(update={"epochs": 3}), toy, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bf16"},
+        {"channels_last": False},
+        {"optimiser": "adamw", "lr": 0.001},
+        {"images_per_identity": 2, "triplet_weight": 1.0, "triplet_margin": None, "random_erasing": 0.5},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_choice_of_a_recipe_trains(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    recipe = toy_recipe.model_copy(update={"epochs": 6, "milestones": [5], **change})
+    fit(recipe, dataclasses.replace(toy, query=(), gallery=()), tmp_path)
+    losses = [float(row["loss"]) for row in log_rows(tmp_path)]
+    assert losses[-1] < losses[0]
+
+
+def test_half_precision_needs_a_gpu(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="'fp16' needs a GPU"):
+        fit(toy_recipe.model_copy(update={"precision": "fp16"}), toy, tmp_path)
 
 
 def test_an_earlier_run_is_not_overwritten(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:

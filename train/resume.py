@@ -1,0 +1,125 @@
+"""How far a run is, in its checkpoint: written after every epoch, and read to go on."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from eval.evaluation import Evaluation
+from runtime.errors import InputError
+
+from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .recipe import Recipe
+from .run import Run
+
+BEST = "best.pt"
+
+_REQUIRED = {"epochs_done", "person_ids", "head", "optimiser", "scaler", "recipe"}
+# What may differ between a run and its continuation: it does not change what an epoch does.
+_FREE = {"epochs", "workers", "validate_every"}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The epoch, counted from 1, with the highest validation mAP, and that mAP in 0..1."""
+
+    epoch: int
+    mAP: float  # noqa: N815 - as in all figures
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is: finished epochs, and the best of those that were validated."""
+
+    epochs_done: int = 0
+    best: Best | None = None
+
+    def after_epoch(self, evaluation: Evaluation | None) -> "Standing":
+        """One epoch on, with its validation if there was one; of equal epochs the earlier is the best."""
+        done = replace(self, epochs_done=self.epochs_done + 1)
+        if evaluation is None or (self.best is not None and evaluation.metrics.mAP <= self.best.mAP):
+            return done
+        return replace(done, best=Best(done.epochs_done, evaluation.metrics.mAP))
+
+
+def save(run: Run, standing: Standing) -> None:
+    """Write the checkpoint, and `best.pt` beside it before that where this epoch is the best so far.
+
+    Raises:
+        InputError: a file cannot be written; the one that was there is kept.
+    """
+    best = standing.best
+    # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
+    if best is not None and best.epoch == standing.epochs_done:
+        chosen = (
+            f"{run.dataset.name}; epoch {best.epoch} of {run.recipe.epochs}, chosen by validation mAP {best.mAP:.4f}"
+        )
+        save_checkpoint(run.path.with_name(BEST), run.deployed, chosen)
+    training = {
+        "epochs_done": standing.epochs_done,
+        "best": asdict(best) if best else None,
+        "person_ids": run.images.person_ids,
+        "head": run.classifier.head.state_dict(),
+        "optimiser": run.optimiser.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "recipe": run.recipe.model_dump(),
+    }
+    if run.average is not None:
+        # The checkpoint's model is the average; training goes on from the weights themselves.
+        training["net"] = run.classifier.net.state_dict()
+        training["steps_averaged"] = int(run.average.n_averaged)
+    save_checkpoint(run.path, run.deployed, run.dataset.name, training)
+
+
+def restore(run: Run) -> Standing:
+    """Put the checkpoint's state into the run; returns how far it is.
+
+    Raises:
+        InputError: there is nothing to go on from, or it is of another recipe or other identities.
+    """
+    checkpoint = load_checkpoint(run.path)
+    training = checkpoint.training
+    if not training.keys() >= _REQUIRED:
+        raise InputError(f"{run.path} holds nothing to go on from; train into another folder")
+    _check_recipe(run, training["recipe"])
+    if training["person_ids"] != run.images.person_ids:
+        raise InputError(
+            f"{run.path} was trained on {len(training['person_ids'])} other identities than the "
+            f"{len(run.images.person_ids)} given; give the data it was trained on, or train into another folder"
+        )
+    _restore_weights(run, checkpoint)
+    run.classifier.head.load_state_dict(training["head"])
+    run.optimiser.load_state_dict(training["optimiser"])
+    if run.scaler.is_enabled():
+        run.scaler.load_state_dict(training["scaler"])
+    best = training.get("best")
+    return Standing(int(training["epochs_done"]), Best(**best) if best else None)
+
+
+def _restore_weights(run: Run, checkpoint: Checkpoint) -> None:
+    if run.average is None:
+        run.classifier.net.load_state_dict(checkpoint.model.state_dict())
+        return
+    run.deployed.load_state_dict(checkpoint.model.state_dict())
+    run.classifier.net.load_state_dict(checkpoint.training["net"])
+    run.average.n_averaged.fill_(checkpoint.training["steps_averaged"])
+
+
+def _check_recipe(run: Run, recorded: Any) -> None:
+    """Refuse to go on with another recipe; what a checkpoint's recipe does not say yet is at its default."""
+    try:
+        former = Recipe.model_validate(recorded)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{run.path} was trained with a recipe that this version does not know ({first['loc']}: {first['msg']}); "
+            "use the version that wrote it, or train into another folder"
+        ) from error
+    # The cosine ends with the last epoch, so that another number of epochs is another schedule.
+    free = _FREE - ({"epochs"} if run.recipe.schedule == "cosine" else set())
+    for name, value in run.recipe.model_dump(exclude=free).items():
+        if getattr(former, name) != value:
+            raise InputError(
+                f"{run.path} was trained with {name} {getattr(former, name)!r}, the recipe says {value!r}; "
+                "give the recipe it was trained with, or train into another folder"
+            )
