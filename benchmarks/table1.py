@@ -12,19 +12,19 @@ beside published ones. The recipe is for two CPU cores; on a GPU `--recipe recip
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from kept_embeddings import kept_run
 from market1501_cpu import describe_training
+from resumable import Training, epochs_done, train_missing
 from retail_0287 import describe_retail, evaluate_retail
-from table1_figures import Evaluated, bootstrap_settings, gate_differences, gate_figures
-from table1_training import GATES, Training, epochs_done, train_missing, trainings
+from table1_figures import GATES, Evaluated, bootstrap_settings, gate_differences, gate_figures
 
 from eval.datasets import ReidDataset, open_dataset
-from eval.evaluation import Evaluation, counts, describe_reranking, evaluate_run, figures
+from eval.evaluation import counts, describe_reranking, evaluate_run, figures
 from eval.machine import describe_machine, installed_versions
 from eval.reranking import Reranking
 from lgeu.models import open_model
@@ -67,34 +67,48 @@ def run(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe)
     if arguments.weights is not None:
         recipe = recipe.model_copy(update={"weights": str(arguments.weights)})
+    every = trainings(recipe, dataset, arguments.work)
     if not arguments.evaluate_only:
-        wanted = trainings(arguments.work, arguments.seed or SEEDS, arguments.gate or GATES)
-        train_missing(wanted, recipe, dataset, arguments.minutes)
-    done = {each: epochs_done(each, recipe, dataset.name) for each in trainings(arguments.work, SEEDS)}
-    finished = [each for each, epochs in done.items() if epochs >= recipe.epochs]
-    evaluated = [Evaluated(each, evaluate_training(each, dataset)) for each in finished]
-    result = report(recipe, arguments.recipe.name, dataset, evaluated, done)
+        gates, seeds = arguments.gate or GATES, arguments.seed or SEEDS
+        wanted = [each for each in every if each.recipe.gate in gates and each.recipe.seed in seeds]
+        train_missing(wanted, arguments.minutes)
+    evaluated = {each.name: evaluate_training(each) for each in every if each.is_finished}
+    result = report(recipe, arguments.recipe.name, dataset, every, evaluated)
     if arguments.outside is not None:
         outside = evaluate_retail(arguments.outside, dataset, arguments.work / "retail-0287", RERANKING)
         result["outside"] = describe_retail(arguments.outside, outside)
     write_json(arguments.out, result)
-    print(f"{arguments.out}: {len(finished)} of {len(done)} trainings{_missing(result)}", file=sys.stderr)
+    print(f"{arguments.out}: {len(evaluated)} of {len(every)} trainings{_missing(result)}", file=sys.stderr)
 
 
-def evaluate_training(training: Training, dataset: ReidDataset) -> Evaluation:
+def trainings(recipe: Recipe, dataset: ReidDataset, work: Path) -> list[Training]:
+    """All gates with the first seed, then all with the next."""
+    return [
+        Training(
+            f"{gate}-{seed}", recipe.model_copy(update={"gate": gate, "seed": seed}), dataset, work / f"{gate}-{seed}"
+        )
+        for seed in SEEDS
+        for gate in GATES
+    ]
+
+
+def evaluate_training(training: Training) -> Evaluated:
     """Figures of a finished training; its embeddings are kept beside its checkpoint."""
     checkpoint = training.checkpoint
-    kept = kept_run(checkpoint, lambda: open_model(checkpoint), dataset, training.folder / "embeddings")
-    return evaluate_run(kept, RERANKING)
+    kept = kept_run(checkpoint, lambda: open_model(checkpoint), training.dataset, training.folder / "embeddings")
+    return Evaluated(training.recipe.gate, training.recipe.seed, evaluate_run(kept, RERANKING))
 
 
 def report(
-    recipe: Recipe, recipe_name: str, dataset: ReidDataset, evaluated: Sequence[Evaluated], done: dict[Training, int]
+    recipe: Recipe,
+    recipe_name: str,
+    dataset: ReidDataset,
+    every: Sequence[Training],
+    evaluated: Mapping[str, Evaluated],
 ) -> dict[str, Any]:
     """Everything that is known, with what is not finished by name."""
-    unfinished = [
-        {"run": training.name, "epochs_done": epochs} for training, epochs in done.items() if epochs < recipe.epochs
-    ]
+    unfinished = [{"run": each.name, "epochs_done": epochs_done(each)} for each in every if each.name not in evaluated]
+    runs = list(evaluated.values())
     return {
         "what": f"Table 1 ({', '.join(GATES)}) with {recipe_name} on {dataset.name}",
         "date": date.today().isoformat(),
@@ -105,12 +119,12 @@ def report(
         "recipe_file": recipe_name,
         "recipe": recipe.model_dump(exclude={"gate", "seed", "weights", "workers"}),
         "weights": describe_weights(recipe),
-        "data": describe_data(dataset, evaluated),
+        "data": describe_data(dataset, runs),
         "reranking": describe_reranking(RERANKING),
-        "bootstrap": bootstrap_settings(evaluated) if evaluated else None,
-        "gates": gate_figures(evaluated),
-        "differences": gate_differences(evaluated),
-        "runs": [describe_run(each) for each in evaluated],
+        "bootstrap": bootstrap_settings(runs) if runs else None,
+        "gates": gate_figures(runs),
+        "differences": gate_differences(runs),
+        "runs": [describe_run(each, evaluated[each.name]) for each in every if each.name in evaluated],
     }
 
 
@@ -133,16 +147,16 @@ def describe_data(dataset: ReidDataset, evaluated: Sequence[Evaluated]) -> dict[
     }
 
 
-def describe_run(run: Evaluated) -> dict[str, Any]:
+def describe_run(training: Training, evaluated: Evaluated) -> dict[str, Any]:
     """One training: how it went and what came of it."""
     return {
-        "run": run.training.name,
-        "gate": run.training.gate,
-        "seed": run.training.seed,
-        "checkpoint_sha256": sha256(run.training.checkpoint),
-        "training": describe_training(run.training.folder / "log.csv"),
-        "cosine": figures(run.metrics("cosine")),
-        "reranked": figures(run.metrics("reranked")),
+        "run": training.name,
+        "gate": evaluated.gate,
+        "seed": evaluated.seed,
+        "checkpoint_sha256": sha256(training.checkpoint),
+        "training": describe_training(training.folder / "log.csv"),
+        "cosine": figures(evaluated.metrics("cosine")),
+        "reranked": figures(evaluated.metrics("reranked")),
     }
 
 

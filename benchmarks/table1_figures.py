@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from table1_training import GATES, Training
 
 from eval.bootstrap import CONFIDENCE, PairedDifference, mean_paired_difference
 from eval.evaluation import Evaluation
@@ -24,6 +23,7 @@ from runtime.manifest import Gate
 Distance = Literal["cosine", "reranked"]
 Verdict = Literal["resolved", "not resolved", "not resolved beyond these seeds"]
 
+GATES: tuple[Gate, ...] = ("none", "se", "strip")
 DISTANCES: tuple[Distance, ...] = ("cosine", "reranked")
 FIGURES = ("rank1", "mAP")
 PAIRS: tuple[tuple[Gate, Gate], ...] = (("strip", "se"), ("strip", "none"), ("se", "none"))
@@ -31,9 +31,10 @@ PAIRS: tuple[tuple[Gate, Gate], ...] = (("strip", "se"), ("strip", "none"), ("se
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A finished training and what came of it, re-ranked, too."""
+    """What came of a finished training, re-ranked, too."""
 
-    training: Training
+    gate: Gate
+    seed: int
     evaluation: Evaluation
 
     def metrics(self, distance: Distance) -> Metrics:
@@ -46,7 +47,7 @@ class Evaluated:
 
 def by_gate(runs: Sequence[Evaluated]) -> dict[Gate, dict[int, Evaluated]]:
     """The runs of each gate by their seed."""
-    return {gate: {run.training.seed: run for run in runs if run.training.gate == gate} for gate in GATES}
+    return {gate: {run.seed: run for run in runs if run.gate == gate} for gate in GATES}
 
 
 def gate_figures(runs: Sequence[Evaluated]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""The trainings of Table 1: gates by seeds, each in a folder of its own, stopped and gone on with at will."""
+"""Trainings, each in a folder of its own, that are stopped and gone on with at will."""
 
 import fcntl
 import logging
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,16 +12,13 @@ from typing import Any
 
 from eval.datasets import ReidDataset
 from runtime.errors import InputError
-from runtime.manifest import Gate
 from train.checkpoint import load_checkpoint
 from train.fit import CHECKPOINT, fit
 from train.recipe import Recipe
 
 LOGGER = logging.getLogger(__name__)
 
-GATES: tuple[Gate, ...] = ("none", "se", "strip")
-
-# Of a recipe, what the trainings of one table may differ in: epochs are counted instead.
+# What of its recipe a training may have been begun without: epochs are counted instead.
 _MAY_DIFFER = {"epochs", "workers"}
 
 
@@ -31,57 +28,49 @@ class TimeIsUp(BaseException):
 
 @dataclass(frozen=True)
 class Training:
-    """A cell of the table, trained or not.
+    """What is to be trained, or was.
 
     Attributes:
-        gate: the pooling gate.
-        seed: of weights, order and augmentation.
+        name: what to call it.
+        recipe: how.
+        dataset: what on.
         folder: what `train.fit` writes into.
     """
 
-    gate: Gate
-    seed: int
+    name: str
+    recipe: Recipe
+    dataset: ReidDataset
     folder: Path
-
-    @property
-    def name(self) -> str:
-        """What it is called, and its folder: gate-seed."""
-        return f"{self.gate}-{self.seed}"
 
     @property
     def checkpoint(self) -> Path:
         """Its checkpoint, which need not be there."""
         return self.folder / CHECKPOINT
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether all its epochs are done."""
+        return epochs_done(self) >= self.recipe.epochs
 
-def trainings(work: Path, seeds: Iterable[int], gates: Sequence[Gate] = GATES) -> list[Training]:
-    """All gates with the first seed, then all with the next."""
-    return [Training(gate, seed, work / f"{gate}-{seed}") for seed in seeds for gate in gates]
 
-
-def epochs_done(training: Training, recipe: Recipe, trained_on: str) -> int:
+def epochs_done(training: Training) -> int:
     """How far a training is.
 
-    Args:
-        training: that one.
-        recipe: how the table is trained.
-        trained_on: the data set's name.
-
     Raises:
-        InputError: it was trained with another recipe or on other data, or its checkpoint is not readable.
+        InputError: what is in its folder has another recipe or was trained on other data, or is not readable.
     """
     if not training.checkpoint.exists():
         return 0
     checkpoint = load_checkpoint(training.checkpoint)
-    wanted = _comparable(recipe_of(training, recipe).model_dump(), trained_on)
+    wanted = _comparable(training.recipe.model_dump(), training.dataset.name)
     # What a checkpoint does not mention was not there to be chosen when it was trained, and has its default.
     recorded = {**Recipe.model_validate({}).model_dump(), **checkpoint.training["recipe"]}
     found = _comparable(recorded, checkpoint.manifest.trained_on)
     for name in sorted(wanted.keys() - _MAY_DIFFER):
         if found[name] != wanted[name]:
             raise InputError(
-                f"{training.checkpoint} was trained with {name} {found[name]!r}; this table's is {wanted[name]!r}: "
-                "give the recipe and data of the trainings that are there, or another --work"
+                f"{training.checkpoint} was trained with {name} {found[name]!r}, not {wanted[name]!r}; give the "
+                "recipe and data of the trainings that are there, or another --work"
             )
     return int(checkpoint.training["epochs_done"])
 
@@ -91,18 +80,11 @@ def _comparable(recipe: dict[str, Any], trained_on: str) -> dict[str, Any]:
     return {**recipe, "weights": "a file" if recipe["weights"] else None, "data": trained_on}
 
 
-def recipe_of(training: Training, recipe: Recipe) -> Recipe:
-    """The table's recipe with this cell's gate and seed."""
-    return recipe.model_copy(update={"gate": training.gate, "seed": training.seed})
-
-
-def train_missing(wanted: Iterable[Training], recipe: Recipe, dataset: ReidDataset, minutes: float | None) -> None:
+def train_missing(trainings: Iterable[Training], minutes: float | None = None) -> None:
     """Train what is not finished, one after the other; a training that another process has is left to it.
 
     Args:
-        wanted: which.
-        recipe: how; gate and seed are each training's own.
-        dataset: what on.
+        trainings: which.
         minutes: after these everything stops; what the epoch in progress has learnt is lost. None for no limit.
 
     Raises:
@@ -110,12 +92,12 @@ def train_missing(wanted: Iterable[Training], recipe: Recipe, dataset: ReidDatas
     """
     try:
         with _time_limit(minutes):
-            for training in wanted:
+            for training in trainings:
                 with _turn(training) as mine:
-                    if mine and epochs_done(training, recipe, dataset.name) < recipe.epochs:
+                    if mine and not training.is_finished:
                         LOGGER.info("%s:", training.name)
                         resume = training.checkpoint.exists()
-                        fit(recipe_of(training, recipe), dataset, training.folder, resume=resume)
+                        fit(training.recipe, training.dataset, training.folder, resume=resume)
     except TimeIsUp:
         LOGGER.info("stopped after %g minutes; the same command goes on", minutes)
 
