@@ -18,8 +18,8 @@ from train.recipe import Recipe
 
 LOGGER = logging.getLogger(__name__)
 
-# What of its recipe a training may have been begun without: epochs are counted instead.
-_MAY_DIFFER = {"epochs", "workers"}
+# Epochs are counted instead; the others do not change what is learnt.
+_MAY_DIFFER = {"epochs", "workers", "validate_every"}
 
 
 class TimeIsUp(BaseException):
@@ -62,11 +62,10 @@ def epochs_done(training: Training) -> int:
     if not training.checkpoint.exists():
         return 0
     checkpoint = load_checkpoint(training.checkpoint)
-    wanted = _comparable(training.recipe.model_dump(), training.dataset.name)
-    # What a checkpoint does not mention was not there to be chosen when it was trained, and has its default.
-    recorded = {**Recipe.model_validate({}).model_dump(), **checkpoint.training["recipe"]}
+    recorded = Recipe.model_validate(checkpoint.training["recipe"])
+    wanted = _comparable(training.recipe, training.dataset.name)
     found = _comparable(recorded, checkpoint.manifest.trained_on)
-    for name in sorted(wanted.keys() - _MAY_DIFFER):
+    for name in wanted:
         if found[name] != wanted[name]:
             raise InputError(
                 f"{training.checkpoint} was trained with {name} {found[name]!r}, not {wanted[name]!r}; give the "
@@ -75,9 +74,10 @@ def epochs_done(training: Training) -> int:
     return int(checkpoint.training["epochs_done"])
 
 
-def _comparable(recipe: dict[str, Any], trained_on: str) -> dict[str, Any]:
+def _comparable(recipe: Recipe, trained_on: str) -> dict[str, Any]:
     """The same file of weights may have lain elsewhere; only whether there was one is compared."""
-    return {**recipe, "weights": "a file" if recipe["weights"] else None, "data": trained_on}
+    weights = "a file" if recipe.weights else None
+    return {**recipe.model_dump(exclude=_MAY_DIFFER), "weights": weights, "data": trained_on}
 
 
 def train_missing(trainings: Iterable[Training], minutes: float | None = None) -> None:
