@@ -22,6 +22,7 @@ from .gallery import gallery
 from .inspect import inspect
 from .models import open_model
 from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption
+from .visualise import visualise
 
 if TYPE_CHECKING:
     from eval.datasets import ReidDataset
@@ -100,6 +101,7 @@ def infer(context: typer.Context) -> None:
 
 app.command()(dataset)
 app.command()(evaluate)
+app.command()(visualise)
 app.command()(bench)
 app.add_typer(gallery, name="gallery")
 

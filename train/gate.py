@@ -51,15 +51,22 @@ class StripGate(nn.Module):
         Raises:
             InputError: H is not a multiple of K.
         """
+        # In float32 also where the backbone runs in half precision: the mean of many halves loses digits.
+        with torch.autocast(x.device.type, enabled=False):
+            local = self.strip_means(x)
+            return (self.gates(local) * local).mean(2)
+
+    def strip_means(self, x: Tensor) -> Tensor:
+        """Equation (1): (N, C, H, W) to the mean of each strip, (N, C, K) float32; errors as `forward`."""
         if x.shape[2] % self.strips:
             raise InputError(f"a feature map {x.shape[2]} rows high does not divide into {self.strips} equal strips")
         n, c, h, w = x.shape
-        # In float32 also where the backbone runs in half precision: the mean of many halves loses digits.
-        with torch.autocast(x.device.type, enabled=False):
-            local = x.float().reshape(n, c, self.strips, h // self.strips, w).mean((3, 4))  # (N, C, K)
-            squeezed = torch.einsum("krc,nck->nkr", self.w1, local).relu()
-            gate: Tensor = torch.einsum("kcr,nkr->nck", self.w2, squeezed).sigmoid()
-            return (gate * local).mean(2)
+        return x.float().reshape(n, c, self.strips, h // self.strips, w).mean((3, 4))
+
+    def gates(self, local: Tensor) -> Tensor:
+        """Equation (2): means of strips, (N, C, K), to what their channels are multiplied by, likewise, in 0..1."""
+        squeezed = torch.einsum("krc,nck->nkr", self.w1, local).relu()
+        return torch.einsum("kcr,nkr->nck", self.w2, squeezed).sigmoid()
 
 
 class MeanPool(nn.Module):

@@ -145,9 +145,13 @@ class LgeuNet(nn.Module):
 
     def pooled(self, images: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 RGB to the pooled descriptors before the neck: (N, D) float32."""
+        return cast("Tensor", self.pool(self.feature_map(images)))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 RGB to what is pooled: (N, D, h, w)."""
         x = images.float() / 255
         x = (x.permute(0, 3, 1, 2) - self.mean) / self.std
-        return cast("Tensor", self.pool(self.backbone(x)))
+        return cast("Tensor", self.backbone(x))
 
 
 def _create_backbone(name: str) -> Any:
