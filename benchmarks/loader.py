@@ -125,7 +125,7 @@ def circumstances(dataset: ReidDataset) -> dict[str, Any]:
         "synthetic": dataset.synthetic,
         "machine": describe_machine(),
         "versions": installed_versions(),
-        "command": shlex.join(["python", *sys.argv]),
+        "command": shlex.join(["python", *(Path(part).name for part in sys.argv)]),
     }
 
 
