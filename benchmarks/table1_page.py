@@ -8,6 +8,7 @@ puts it in the place of the one with the same file's figures, or at the end of t
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from runtime.files import require_file, write_text
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "results.md"
+WIDTH = 140
 GATES = {"none": "none (average pooling)", "se": "se (SE unit)", "strip": "strip (LGEU)"}
 TITLES = {"rank1": "rank-1", "mAP": "mAP", "cosine": "cosine", "reranked": "re-ranked"}
 CLAIMS = {
@@ -69,7 +71,7 @@ def section(result: Mapping[str, Any], name: str) -> str:
     )
     recipe = result["recipe"]
     errors = [figures["cosine"]["rank1"]["standard_error_persons"] for figures in result["gates"].values()]
-    return environment.get_template("table1.md.j2").render(
+    text = environment.get_template("table1.md.j2").render(
         name=name,
         recipe=recipe,
         recipe_file=result["recipe_file"],
@@ -88,6 +90,14 @@ def section(result: Mapping[str, Any], name: str) -> str:
         claim=_claim(result["differences"]),
         options=_options(result),
     )
+    return "\n\n".join(_filled(block) for block in text.rstrip().split("\n\n")) + "\n"
+
+
+def _filled(block: str) -> str:
+    """A paragraph with lines of the page's width; tables, lists and the like as they are."""
+    if block.startswith(("#", "|", "-", "```")):
+        return block
+    return textwrap.fill(" ".join(block.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def _start(result: Mapping[str, Any]) -> str:
@@ -154,8 +164,9 @@ def _conclusion(found: Found) -> str:
     ]
     higher = [name for name, each in measured if each["verdict"] == "resolved" and each["difference"] > 0]
     lower = [name for name, each in measured if each["verdict"] == "resolved" and each["difference"] < 0]
-    rest = [name for name, each in measured if each["verdict"] != "resolved"]
-    parts = (("higher", higher), ("**lower**", lower), ("not resolved", rest))
+    parts = [("higher", higher), ("**lower**", lower)]
+    for verdict in ("not resolved beyond these seeds", "not resolved"):
+        parts.append((verdict, [name for name, each in measured if each["verdict"] == verdict]))
     return "; ".join(f"{what} in {', '.join(names)}" for what, names in parts if names) + "."
 
 
