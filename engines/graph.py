@@ -15,7 +15,7 @@ from runtime.manifest import METADATA_KEY, Functions, Manifest
 
 from .strip_gate import DOMAIN, OPERATOR, OPERATOR_VERSION, is_channels_last, is_strip_gate, strip_gate_function
 
-# Tensors that every file of ours names so: the input, what stands before the L2 norm, and the output.
+# Tensors that every file of ours names so: the input, what the pooling gives (before neck and L2 norm), and the output.
 IMAGES = "images"
 DESCRIPTOR = "descriptor"
 EMBEDDINGS = "embeddings"

@@ -32,9 +32,9 @@ _SQUARING = {"ReduceL2", "ReduceSumSquare", "LayerNormalization", "GroupNormaliz
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Cast a model to fp16, so that a strongly typed engine or ONNX Runtime runs its layers in half.
 
-    Batch norm is folded in float32 first. The normalisation of the pixels and the L2 norm stay in float32, with one
-    Cast behind the former and one before the latter; StripGate takes and gives half. A plain mean (gate "none") is
-    taken in float32, as StripGate's is; norms and sums of squares inside the network are, too, between Casts.
+    Batch norm is folded in float32 first. The normalisation of the pixels, the neck and the L2 norm stay in float32,
+    with one Cast behind the first and one before the neck; StripGate takes and gives half. A plain mean (gate "none")
+    is taken in float32, as StripGate's is; norms and sums of squares inside the network are, too, between Casts.
 
     Args:
         model: a float32 model with a manifest, functions kept or stripped; it is not changed. One that is fp16 already
@@ -67,10 +67,10 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def float32_nodes(graph: onnx.GraphProto) -> set[int]:
-    """Indices of the nodes that the cast leaves in float32: the pixels' normalisation and the L2 norm.
+    """Indices of the nodes that the cast leaves in float32: the pixels' normalisation, the neck and the L2 norm.
 
     Raises:
-        InputError: the graph has no tensor "descriptor", by which the L2 norm is found.
+        InputError: the graph has no tensor "descriptor", by which the neck and the L2 norm are found.
     """
     return pixel_nodes(graph) | _tail_nodes(graph)
 
@@ -146,7 +146,7 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
 
 
 def _tail_nodes(graph: onnx.GraphProto) -> set[int]:
-    """The L2 norm, and the pooling before it unless that is StripGate, which accumulates in float32 by itself."""
+    """The neck, the L2 norm, and the pooling unless that is StripGate, which accumulates in float32 by itself."""
     behind: set[str] = set()
     found = set()
     for index, node in enumerate(graph.node):

@@ -1,4 +1,4 @@
-"""The network as it is exported: StripGate as one operator, and the L2 norm at its end."""
+"""The network as it is exported: StripGate as one operator, and the L2 norm behind the neck."""
 
 import copy
 from typing import Any
@@ -32,13 +32,15 @@ class ExportNet(nn.Module):
             images: (N, H, W, 3) uint8, RGB.
 
         Returns:
-            The embeddings, (N, D) float32, L2-normalised, and the descriptor they were before that.
+            The embeddings, (N, D) float32, L2-normalised, and the pooled descriptor, from which the neck and the L2
+            norm make them.
         """
-        descriptor = self.net(images)
+        descriptor = self.net.pooled(images)
+        embedding = self.net.neck(descriptor)
         # normalize() written out: it expands the divisor to N x D by the shape of `images`, which is uint8, and not
         # every parser takes that.
-        length = descriptor.norm(dim=1, keepdim=True).clamp_min(EPS)
-        return descriptor / length, descriptor
+        length = embedding.norm(dim=1, keepdim=True).clamp_min(EPS)
+        return embedding / length, descriptor
 
 
 class StripGateOperator(nn.Module):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from plugin_harness import headers_of
 
+from engines.batch_norm import fold_batch_norms
 from engines.graph import read_manifest, save_model, set_functions, write_manifest
 from engines.precision import to_fp16
 from engines.strip_gate import DOMAIN, IR_VERSION, OPERATOR_VERSION, OPSET, strip_gate_node
-from runtime.manifest import Gate, Manifest
+from runtime.manifest import Gate, Manifest, Neck
 
 MakeModel = Callable[..., onnx.ModelProto]
 CHANNELS = 16
@@ -66,6 +67,22 @@ def tiny_fp16_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_neck_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One with a batch norm for its neck, folded as an export folds it."""
+    path = tmp_path_factory.mktemp("tiny") / "model.onnx"
+    save_model(fold_batch_norms(tiny_model(neck="bn")), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_neck_fp16_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That network cast to fp16."""
+    path = tmp_path_factory.mktemp("tiny") / "model.fp16.onnx"
+    save_model(to_fp16(tiny_model(neck="bn")), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def plugin_library(repository: Path) -> Path:
     """libstrip_gate.so, built as `make plugin` builds it (nothing to do where it is up to date)."""
     for tool in ("nvcc", "cmake", "g++"):
@@ -97,9 +114,14 @@ def cuda_headers() -> Path:
 
 
 def tiny_model(
-    gate: Gate = "strip", strips: int = 4, reduction: int = 4, channels_last: bool = False, seed: int = 0
+    gate: Gate = "strip",
+    strips: int = 4,
+    reduction: int = 4,
+    channels_last: bool = False,
+    neck: Neck = "none",
+    seed: int = 0,
 ) -> onnx.ModelProto:
-    """Two convolutions with batch norm and a residual branch, the gate, and the L2 norm; 64 x 32 to D = 16."""
+    """Two convolutions with batch norm and a residual branch, the gate, the neck, the L2 norm; 64 x 32 to D = 16."""
     random = np.random.default_rng(seed)
     strips = 1 if gate != "strip" else strips
     weights = {
@@ -116,14 +138,14 @@ def tiny_model(
         "features": np.int64([1]),
         "eps": np.float32(1e-12),
     }
-    for name in ("bn1", "bn2"):
+    for name in ("bn1", "bn2", "neck"):
         weights |= {
             f"{name}.weight": random.uniform(0.5, 1.5, CHANNELS),
             f"{name}.bias": random.normal(0, 0.1, CHANNELS),
             f"{name}.running_mean": random.normal(0, 0.1, CHANNELS),
             f"{name}.running_var": random.uniform(0.5, 1.5, CHANNELS),
         }
-    nodes = [*_head(), *_body(), *_pool(gate, strips, channels_last), *_tail()]
+    nodes = [*_head(), *_body(), *_pool(gate, strips, channels_last), *_tail(neck)]
     used = {name for node in nodes for name in node.input}
     graph = helper.make_graph(
         nodes,
@@ -146,6 +168,7 @@ def tiny_model(
         width=32,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
+        neck=neck,
         functions="strip" if gate != "none" else None,
         gate_layout="nhwc" if channels_last and gate != "none" else "nchw",
         opset=opset,
@@ -169,20 +192,21 @@ def _head() -> list[onnx.NodeProto]:
     ]
 
 
-def _body() -> list[onnx.NodeProto]:
-    def norm(x: str, y: str, name: str) -> onnx.NodeProto:
-        parameters = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        return helper.make_node("BatchNormalization", [x, *parameters], [y], name=name, epsilon=1e-5)
+def _norm(x: str, y: str, name: str) -> onnx.NodeProto:
+    parameters = [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+    return helper.make_node("BatchNormalization", [x, *parameters], [y], name=name, epsilon=1e-5)
 
+
+def _body() -> list[onnx.NodeProto]:
     def conv(inputs: list[str], y: str, name: str, stride: int) -> onnx.NodeProto:
         return helper.make_node("Conv", inputs, [y], name=name, pads=[1] * 4, strides=[stride] * 2)
 
     return [
         conv(["normalised", "conv1.weight"], "c1", "conv1", 4),
-        norm("c1", "b1", "bn1"),
+        _norm("c1", "b1", "bn1"),
         helper.make_node("Relu", ["b1"], ["r1"], name="relu1"),
         conv(["r1", "conv2.weight", "conv2.bias"], "c2", "conv2", 2),
-        norm("c2", "b2", "bn2"),
+        _norm("c2", "b2", "bn2"),
         helper.make_node("Relu", ["b2"], ["r2"], name="relu2"),
         conv(["r2", "conv3.weight"], "c3", "conv3", 1),
         helper.make_node("Add", ["c3", "r2"], ["x"], name="residual"),
@@ -204,9 +228,11 @@ def _pool(gate: Gate, strips: int, channels_last: bool) -> list[onnx.NodeProto]:
     return [*(nodes if channels_last else []), gate_node]
 
 
-def _tail() -> list[onnx.NodeProto]:
+def _tail(neck: Neck) -> list[onnx.NodeProto]:
+    x = "necked" if neck == "bn" else "descriptor"
     return [
-        helper.make_node("ReduceL2", ["descriptor", "features"], ["length"], name="length", keepdims=1),
+        *([_norm("descriptor", x, "neck")] if neck == "bn" else []),
+        helper.make_node("ReduceL2", [x, "features"], ["length"], name="length", keepdims=1),
         helper.make_node("Clip", ["length", "eps"], ["divisor"], name="at_least_eps"),
-        helper.make_node("Div", ["descriptor", "divisor"], ["embeddings"], name="normalise"),
+        helper.make_node("Div", [x, "divisor"], ["embeddings"], name="normalise"),
     ]

@@ -27,7 +27,15 @@ print(json.dumps({
 """
 
 
-@pytest.mark.parametrize(("fixture", "kind"), [("tiny_onnx", "FLOAT"), ("tiny_fp16_onnx", "HALF")])
+KINDS = [
+    ("tiny_onnx", "FLOAT"),
+    ("tiny_fp16_onnx", "HALF"),
+    ("tiny_neck_onnx", "FLOAT"),
+    ("tiny_neck_fp16_onnx", "HALF"),
+]
+
+
+@pytest.mark.parametrize(("fixture", "kind"), KINDS)
 def test_a_kept_file_parses_in_the_types_it_says(fixture: str, kind: str, request: pytest.FixtureRequest) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
     path: Path = request.getfixturevalue(fixture)
@@ -39,4 +47,6 @@ def test_a_kept_file_parses_in_the_types_it_says(fixture: str, kind: str, reques
     kinds = {layer: {dtype for name, _, dtype in parsed["layers"] if name == layer} for layer, _, _ in parsed["layers"]}
     assert kinds["CONVOLUTION"] == {kind}
     assert kinds["MATRIX_MULTIPLY"] == {"FLOAT"}  # of the gate: StripGate accumulates in float32
+    neck = {name: dtype for _, name, dtype in parsed["layers"] if name.startswith("neck.")}
+    assert neck == ({"neck.scale": "FLOAT", "neck.shift": "FLOAT"} if "neck" in fixture else {})
     assert not any(name.startswith("PLUGIN") for name in kinds)

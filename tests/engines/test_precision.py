@@ -44,10 +44,11 @@ def insert_before_x(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
 
 @pytest.mark.parametrize(("gate", "strips"), GATES)
 @pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("neck", ["none", "bn"])
 def test_near_the_fp32_network(
-    make_model: MakeModel, run_onnx: Run, images: Images, gate: str, strips: int, channels_last: bool
+    make_model: MakeModel, run_onnx: Run, images: Images, gate: str, strips: int, channels_last: bool, neck: str
 ) -> None:
-    model = make_model(gate=gate, strips=strips, channels_last=channels_last)
+    model = make_model(gate=gate, strips=strips, channels_last=channels_last, neck=neck)
     half = to_fp16(model)
     checker.check_model(half, full_check=True)
     given, expected = run_onnx(half, images), run_onnx(model, images)
@@ -58,8 +59,9 @@ def test_near_the_fp32_network(
 
 
 @pytest.mark.parametrize(("gate", "strips"), GATES)
-def test_layers_are_half_and_both_ends_float32(make_model: MakeModel, gate: str, strips: int) -> None:
-    half = to_fp16(make_model(gate=gate, strips=strips))
+@pytest.mark.parametrize("neck", ["none", "bn"])
+def test_layers_are_half_and_both_ends_float32(make_model: MakeModel, gate: str, strips: int, neck: str) -> None:
+    half = to_fp16(make_model(gate=gate, strips=strips, neck=neck))
     kinds = types(half)
     assert kinds["images"] == TensorProto.UINT8
     assert kinds["embeddings"] == TensorProto.FLOAT
@@ -69,12 +71,16 @@ def test_layers_are_half_and_both_ends_float32(make_model: MakeModel, gate: str,
             assert {kinds[name] for name in names} == {TensorProto.FLOAT16}, node.name
         if node.op_type in ("ReduceL2", "ReduceMean", "Sub", "Div", "Clip"):
             assert kinds[node.output[0]] == TensorProto.FLOAT, node.name
+    in_the_neck = [node for node in half.graph.node if node.name.startswith("neck.")]
+    assert [node.op_type for node in in_the_neck] == (["Mul", "Add"] if neck == "bn" else [])
+    assert all(kinds[name] == TensorProto.FLOAT for node in in_the_neck for name in (*node.input, *node.output))
     assert half.graph.node[0].op_type == "Cast"  # on the uint8 pixels
 
 
 @pytest.mark.parametrize(("gate", "strips"), GATES)
-def test_no_cast_but_the_three(make_model: MakeModel, gate: str, strips: int) -> None:
-    half = to_fp16(make_model(gate=gate, strips=strips))
+@pytest.mark.parametrize("neck", ["none", "bn"])
+def test_no_cast_but_the_three(make_model: MakeModel, gate: str, strips: int, neck: str) -> None:
+    half = to_fp16(make_model(gate=gate, strips=strips, neck=neck))
     casts = [node for node in half.graph.node if node.op_type == "Cast"]
     assert [(node.input[0], helper.get_attribute_value(node.attribute[0])) for node in casts] == [
         ("images", TensorProto.FLOAT),

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from export.onnx_export import ExportReport, export_checkpoint
-from train.checkpoint import untrained_checkpoint
+from train.checkpoint import load_checkpoint, save_checkpoint, untrained_checkpoint
 
 MakeCheckpoint = Callable[..., Path]
 Crops = list[NDArray[np.uint8]]
-NETWORKS = [("resnet10t", "strip", 2), ("mobilenetv3_small_050", "none", 1), ("convnext_atto", "se", 1)]
+NETWORKS = [
+    {"backbone": "resnet10t", "gate": "strip"},
+    {"backbone": "mobilenetv3_small_050", "gate": "none"},
+    {"backbone": "convnext_atto", "gate": "se"},
+    {"backbone": "resnet10t", "gate": "strip", "last_stride": 1, "neck": "bn"},
+]
 
 
 @pytest.fixture(scope="session")
@@ -22,9 +28,20 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
 
     def make(backbone: str = "resnet10t", **arguments: object) -> Path:
         path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt"
-        return untrained_checkpoint(path, **{"backbone": backbone, "height": 64, "width": 32, "strips": 2, **arguments})
+        untrained_checkpoint(path, **{"backbone": backbone, "height": 64, "width": 32, "strips": 2, **arguments})
+        return _with_a_trained_neck(path) if arguments.get("neck") == "bn" else path
 
     return make
+
+
+def _with_a_trained_neck(path: Path) -> Path:
+    """Give the neck statistics and weights of its own: fresh ones change nothing."""
+    model = load_checkpoint(path).model
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value, low, high in (("weight", 0.5, 2.0), ("running_mean", 0.0, 0.5), ("running_var", 0.1, 2.0)):
+            getattr(model.neck, value).uniform_(low, high, generator=generator)
+    return save_checkpoint(path, model)
 
 
 @pytest.fixture(scope="session")
@@ -48,15 +65,14 @@ class Exported:
     report: ExportReport
 
 
-@pytest.fixture(scope="session", params=NETWORKS, ids=lambda network: f"{network[0]}-{network[1]}")
+@pytest.fixture(scope="session", params=NETWORKS, ids=lambda network: "-".join(map(str, network.values())))
 def exported(
     request: pytest.FixtureRequest,
     make_checkpoint: MakeCheckpoint,
     crops: Crops,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Exported:
-    """Files of a ResNet, a MobileNet and a ConvNeXt, each with another gate."""
-    backbone, gate, strips = request.param
-    checkpoint = make_checkpoint(backbone, gate=gate, strips=strips)
+    """Files of ResNets, a MobileNet and a ConvNeXt, with several gates, and with a neck."""
+    checkpoint = make_checkpoint(**request.param)
     out = tmp_path_factory.mktemp("exported") / "new"
     return Exported(checkpoint, out, export_checkpoint(checkpoint, out, crops))

@@ -90,7 +90,8 @@ def test_tensors(exported: Exported, name: str) -> None:
 def test_manifest(exported: Exported, name: str, precision: str) -> None:
     source = load_checkpoint(exported.checkpoint).manifest
     manifest = read_manifest(load_model(exported.out / name))
-    for field in ("backbone", "embedding_size", "gate", "strips", "reduction", "height", "width", "mean", "std"):
+    architecture = ("backbone", "embedding_size", "gate", "strips", "reduction", "last_stride", "neck")
+    for field in (*architecture, "height", "width", "mean", "std"):
         assert getattr(manifest, field) == getattr(source, field)
     assert manifest.trained_on == source.trained_on
     assert manifest.precision == precision
@@ -126,6 +127,23 @@ def test_convolutions_are_half_in_the_fp16_file(exported: Exported) -> None:
     others = [node.name for node in casts if not around_norms & {node.input[0], node.output[0]}]
     assert len(others) == 3, others
     assert len(casts) == 3 + 2 * len(norms)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx"])
+def test_the_neck_is_float32_between_pooling_and_l2_norm(exported: Exported, name: str) -> None:
+    model = load_model(exported.out / name)
+    neck = [node for node in model.graph.node if node.name.startswith("neck/")]
+    if read_manifest(model).neck == "none":
+        assert neck == []
+        return
+    assert [node.op_type for node in neck] == ["Mul", "Add"]
+    (norm,) = (node for node in model.graph.node if node.op_type == "ReduceL2")
+    assert norm.input[0] == neck[-1].output[0]
+    producers = {output: node.op_type for node in model.graph.node for output in node.output}
+    halved = name == "model.fp16.onnx" and read_manifest(model).has_strip_gate
+    assert producers[neck[0].input[0]] == ("Cast" if halved else "StripGate" if model.functions else "ReduceMean")
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    assert {constants[node.input[1]].data_type for node in neck} == {TensorProto.FLOAT}
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.fp16.onnx"])
