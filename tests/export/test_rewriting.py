@@ -1,15 +1,17 @@
-"""What is done to exported files, on three kinds of backbone with gates of 1, 2, 4 and 8 strips.
+"""What is done to exported files, on three kinds of backbone, and one with a neck, with gates of 1, 2, 4 and 8 strips.
 
 Each backbone is exported once, by the fixture; the gates, with random weights, are put behind it here.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from numpy.typing import NDArray
 from onnx import checker, helper, numpy_helper
 
@@ -33,6 +35,7 @@ from runtime.engine_manifest import BatchProfile
 from runtime.manifest import GateLayout, InputFormat
 from runtime.preprocess import network_input
 from runtime.tensorrt_library import default_plugin
+from train.checkpoint import load_checkpoint
 
 from .conftest import NETWORKS, Exported
 
@@ -68,7 +71,7 @@ def run(
 
 
 class Backbone:
-    """An exported backbone at a larger input, whose feature map has eight rows; it is convolutional throughout."""
+    """An exported backbone at a larger input, whose feature map has 8 or 16 rows; it is convolutional throughout."""
 
     def __init__(self, path: Path) -> None:
         self.model = load_model(path)
@@ -102,7 +105,7 @@ class Backbone:
         return set_functions(result, "keep"), w1, w2
 
     def feature_map(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """(N, C, 8, W) of ONNX Runtime."""
+        """(N, C, 8 or 16, W) of ONNX Runtime."""
         model, _, _ = self.with_gate(1, 0)
         model.graph.output.append(helper.make_empty_tensor_value_info(self.x))
         return run(model, images, self.x).astype(np.float64)
@@ -119,27 +122,44 @@ def feature_map(backbone: Backbone, images: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def gated_mean(x: NDArray[np.float64], w1: NDArray[np.float32], w2: NDArray[np.float32]) -> NDArray[np.float64]:
-    """L2-normalised embeddings by equations (1) to (4)."""
+    """(N, C) by equations (1) to (4)."""
     gated = np.empty_like(x)
     for strip, rows in enumerate(np.split(np.arange(x.shape[2]), len(w1))):
         local = x[:, :, rows].mean((2, 3))
         logits = np.maximum(local @ w1[strip].T, 0) @ w2[strip].T
         gated[:, :, rows] = x[:, :, rows] / (1 + np.exp(-logits))[..., None, None]
-    means = gated.mean((2, 3))
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
+    means: NDArray[np.float64] = gated.mean((2, 3))
+    return means
+
+
+@pytest.fixture(scope="module")
+def embed(exported: Exported) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Neck and L2 norm, by the checkpoint's own statistics."""
+    neck = load_checkpoint(exported.checkpoint).model.neck
+
+    def embed(pooled: NDArray[np.float64]) -> NDArray[np.float64]:
+        if isinstance(neck, torch.nn.BatchNorm1d):
+            mean, variance, weight = (
+                np.asarray(values.detach(), np.float64) for values in (neck.running_mean, neck.running_var, neck.weight)
+            )
+            pooled = (pooled - mean) / np.sqrt(variance + neck.eps) * weight
+        return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+
+    return embed
 
 
 @pytest.mark.parametrize(("strips", "layout", "input_format"), SETTINGS)
 def test_every_rewriting_gives_the_network_back(
     backbone: Backbone,
     feature_map: NDArray[np.float64],
+    embed: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     images: NDArray[np.uint8],
     strips: int,
     layout: GateLayout,
     input_format: InputFormat,
 ) -> None:
     model, w1, w2 = backbone.with_gate(strips, seed=strips)
-    expected = gated_mean(feature_map, w1, w2)
+    expected = embed(gated_mean(feature_map, w1, w2))
     kept = set_input_format(set_gate_layout(model, layout), input_format)
     half = to_fp16(kept)
     np.testing.assert_allclose(run(kept, images), expected, atol=1e-5, rtol=0)
@@ -157,7 +177,9 @@ def test_every_rewriting_gives_the_network_back(
         np.testing.assert_array_equal(given, kept_gives)
 
 
-@pytest.mark.parametrize("exported", [network for network in NETWORKS if "convnext" in network[0]], indirect=True)
+@pytest.mark.parametrize(
+    "exported", [network for network in NETWORKS if "convnext" in network["backbone"]], indirect=True
+)
 def test_tensorrt_rtx_takes_a_convnext_without_its_last_transpose(exported: Exported, tmp_path: Path) -> None:
     """Which computes channels-last before it: StripGate then reads the last layer norm itself."""
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
