@@ -73,10 +73,12 @@ def train(
     """Train a model from a recipe; writes checkpoint.pt."""
     from eval.datasets import open_dataset
     from train.fit import fit
+    from train.processes import leave_processes
     from train.recipe import load_recipe
 
     settings, dataset = load_recipe(recipe, changes or ()), open_dataset(data, split_by)
     checkpoint = fit(settings, dataset, out, resume=resume, cache=cache)
+    leave_processes()
     logger.info("wrote %s", checkpoint)
 
 

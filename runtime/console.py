@@ -11,9 +11,21 @@ from .errors import LgeuError
 INTERRUPTED = 130
 
 
+def speaks_for_all() -> bool:
+    """Whether this process is the first, or the only one, of those that a launcher started together on this machine.
+
+    torchrun and `accelerate launch` number them in the environment.
+    """
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def configure_logging(verbose: bool = False) -> None:
-    """Send the project's messages to standard error, one plain line each."""
-    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, format="%(message)s", stream=sys.stderr)
+    """Send the project's messages to standard error, one plain line each.
+
+    Of processes that were launched together only the first says more than warnings.
+    """
+    level = logging.DEBUG if verbose else logging.INFO
+    logging.basicConfig(level=level if speaks_for_all() else logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 
 def run_command(program: str, command: Callable[[], None]) -> int:
@@ -22,7 +34,7 @@ def run_command(program: str, command: Callable[[], None]) -> int:
     Args:
         program: name put in front of an error message.
         command: the work; raises `LgeuError` for what the user can mend. With `LGEU_TRACEBACK=1` in the environment
-            that goes through instead.
+            that goes through instead. Processes that were launched together raise it together, and the first prints it.
 
     Returns:
         0, the `exit_status` of the `LgeuError` raised, or 130 after Ctrl-C.
@@ -32,7 +44,8 @@ def run_command(program: str, command: Callable[[], None]) -> int:
     except LgeuError as error:
         if os.environ.get("LGEU_TRACEBACK") == "1":
             raise
-        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if speaks_for_all():
+            print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print(f"{program}: interrupted", file=sys.stderr)

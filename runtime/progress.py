@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from .console import speaks_for_all
+
 T = TypeVar("T")
 
 _REFRESH_SECONDS = 0.5
@@ -14,9 +16,11 @@ _REFRESH_SECONDS = 0.5
 def progress(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> "tqdm[T]":
     """Iterate over `items` and show how far along that is.
 
-    Silent for the first two seconds and where standard error is not a terminal.
+    Silent for the first two seconds, where standard error is not a terminal, and in all but the first of the processes
+    that were launched together.
     """
-    return tqdm(items, desc=description, total=total, unit=f" {unit}", delay=2.0, disable=None, dynamic_ncols=True)
+    disable = None if speaks_for_all() else True
+    return tqdm(items, desc=description, total=total, unit=f" {unit}", delay=2.0, disable=disable, dynamic_ncols=True)
 
 
 def pipeline_progress(

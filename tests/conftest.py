@@ -1,9 +1,11 @@
 """Fixtures that every room's tests share."""
 
+import resource
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,19 @@ def kernel_on_the_cpu(tmp_path_factory: pytest.TempPathFactory) -> StripGateLibr
     sources = [plugin / name for name in ("host/strip_gate_host.cpp", "strip_gate_plan.cpp", "strip_gate_c_api.cpp")]
     subprocess.run([compiler, *flags, f"-I{plugin}", *map(str, sources), "-o", str(path)], check=True)
     return StripGateLibrary(path)
+
+
+@pytest.fixture
+def full_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Within `full_disk(size)` no file grows beyond so many bytes; the test run's own output may be a file, too."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

@@ -19,7 +19,7 @@ from .logs import EpochRecord, TrainingLogs
 from .meter import EpochMeter
 from .processes import join_processes, shared_errors
 from .recipe import Recipe
-from .resume import BEST, Standing, restore, save
+from .resume import BEST, CHECKPOINT, Standing, remove_unfinished, restore, save
 from .run import Run, prepare
 from .schedule import learning_rate
 from .validation import METRICS, can_validate, is_due, validate, write_metrics
@@ -28,7 +28,8 @@ __all__ = ["BEST", "CHECKPOINT", "METRICS", "fit"]
 
 LOGGER = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.pt"
+# Between the random seeds of two processes; more than there are epochs.
+_PROCESS_STRIDE = 1 << 20
 
 # Steps between looks at the loss; each makes a GPU wait for its queue to run dry.
 _STEPS_A_LOOK = 10
@@ -65,7 +66,8 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
             raise InputError(f"{path} exists already; go on from it with --resume, or name another folder")
         if resume:
             require_file(path, "checkpoint")
-        run = prepare(recipe, dataset, path, accelerator, start=not resume, cache=cache)
+    run = prepare(recipe, dataset, path, accelerator, start=not resume, cache=cache)
+    with shared_errors(accelerator):
         standing = restore(run) if resume else Standing()
     _announce(run)
     _train(run, standing)
@@ -93,6 +95,8 @@ def _train(run: Run, standing: Standing) -> None:
     with ExitStack() as stack:
         with shared_errors(run.accelerator):
             logs = stack.enter_context(TrainingLogs(run.path.parent, standing.epochs_done)) if is_main else None
+            if is_main:
+                remove_unfinished(run.path.parent)
         for epoch in range(standing.epochs_done, run.recipe.epochs):
             record = _train_epoch(run, epoch)
             with shared_errors(run.accelerator):
@@ -112,8 +116,8 @@ def _train(run: Run, standing: Standing) -> None:
 
 def _train_epoch(run: Run, epoch: int) -> EpochRecord:
     """One pass over the images; `epoch` is counted from 0."""
-    # Chance inside the network (dropout) hangs on the epoch alone, so that a resumed run repeats it.
-    torch.manual_seed(run.recipe.seed + epoch + 1)
+    # Chance inside the network (dropout) hangs on the epoch and the process alone, so that a resumed run repeats it.
+    torch.manual_seed(run.recipe.seed + epoch + 1 + _PROCESS_STRIDE * run.accelerator.process_index)
     run.batches.epoch = epoch
     run.model.train()
     meter, steps = EpochMeter(run.accelerator), len(run.loader)

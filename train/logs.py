@@ -2,6 +2,8 @@
 
 import csv
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +80,8 @@ class TrainingLogs:
             table = csv.DictWriter(file, _FIELDS, restval="", extrasaction="ignore", lineterminator="\n")
             table.writeheader()
             table.writerows(kept)
-        self._events = SummaryWriter(str(out / "tensorboard"), purge_step=epochs_done + 1)
+        with self._failures():
+            self._events = SummaryWriter(str(out / "tensorboard"), purge_step=epochs_done + 1)
 
     def _rows(self) -> list[dict[str, str]]:
         """The rows of an earlier run's log that were written to their end; its columns may be fewer."""
@@ -91,16 +94,22 @@ class TrainingLogs:
     def write(self, record: EpochRecord) -> None:
         """Add an epoch to both."""
         values = dataclasses.asdict(record)
-        try:
+        with self._failures():
             with self._csv.open("a", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerow(values.values())
+            for name in ("learning_rate", "loss", "accuracy", "images_per_second"):
+                self._events.add_scalar(f"train/{name}", values[name], record.epoch)
+            for name in ("mAP", "rank1"):
+                if (value := values[f"validation_{name}"]) is not None:
+                    self._events.add_scalar(f"validation/{name}", value, record.epoch)
+            self._events.flush()
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise InputError(f"cannot write {self._csv}: {error}") from error
-        for name in ("learning_rate", "loss", "accuracy", "images_per_second"):
-            self._events.add_scalar(f"train/{name}", values[name], record.epoch)
-        for name in ("mAP", "rank1"):
-            if (value := values[f"validation_{name}"]) is not None:
-                self._events.add_scalar(f"validation/{name}", value, record.epoch)
+            raise InputError(f"cannot write the logs in {self._csv.parent}: {error}; is the disk full?") from error
 
     def __enter__(self) -> "TrainingLogs":
         return self
@@ -108,4 +117,9 @@ class TrainingLogs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._events.close()
+        if error is None:
+            with self._failures():
+                self._events.close()
+        else:  # what went wrong first is what is reported
+            with suppress(OSError):
+                self._events.close()

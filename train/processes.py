@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.utils import gather_object
 
 from runtime.errors import LgeuError
@@ -16,6 +16,11 @@ _PATIENCE = timedelta(hours=2)
 def join_processes() -> Accelerator:
     """The place of this process among those that `accelerate launch` or `torchrun` started; alone without them."""
     return Accelerator(mixed_precision="no", kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
+
+
+def leave_processes() -> None:
+    """Take leave of the other processes; for the end of a program, there is no joining again."""
+    PartialState().destroy_process_group()
 
 
 @contextmanager

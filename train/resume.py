@@ -1,6 +1,7 @@
 """How far a run is, in its checkpoint: written after every epoch, and read to go on."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .recipe import Recipe
 from .run import Run
 
+CHECKPOINT = "checkpoint.pt"
 BEST = "best.pt"
 
 _REQUIRED = {"epochs_done", "person_ids", "head", "optimiser", "scaler", "recipe"}
@@ -69,6 +71,13 @@ def save(run: Run, standing: Standing) -> None:
         training["net"] = run.classifier.net.state_dict()
         training["steps_averaged"] = int(run.average.n_averaged)
     save_checkpoint(run.path, run.deployed, run.dataset.name, training)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the checkpoints that a killed run left half written."""
+    for stem in (Path(CHECKPOINT).stem, Path(BEST).stem):
+        for path in folder.glob(f".{stem}.*.pt"):
+            path.unlink(missing_ok=True)
 
 
 def restore(run: Run) -> Standing:

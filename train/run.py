@@ -20,6 +20,7 @@ from .classifier import LgeuClassifier
 from .data import TrainingImages
 from .losses import Loss, training_loss
 from .model import LgeuNet
+from .processes import shared_errors
 from .recipe import Recipe
 
 
@@ -84,12 +85,14 @@ def prepare(
         InputError: as `train.fit.fit`.
     """
     device = accelerator.device
-    arithmetic = Arithmetic.choose(recipe.precision, device)
-    torch.manual_seed(recipe.seed)
-    weights: dict[str, Any] = {"pretrained": recipe.pretrained, "weights": recipe.weights} if start else {}
-    net = LgeuNet(**recipe.architecture(), **weights)
-    augmentation = Augmentation(recipe.flip, recipe.crop_padding, recipe.random_erasing)
-    images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed, cache)
+    with shared_errors(accelerator):
+        arithmetic = Arithmetic.choose(recipe.precision, device)
+        torch.manual_seed(recipe.seed)
+        weights: dict[str, Any] = {"pretrained": recipe.pretrained, "weights": recipe.weights} if start else {}
+        net = LgeuNet(**recipe.architecture(), **weights)
+        augmentation = Augmentation(recipe.flip, recipe.crop_padding, recipe.random_erasing)
+        images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed, cache)
+        share = _share(recipe, images, accelerator)
     classifier = LgeuClassifier(net, len(images.person_ids)).to(device)
     if recipe.channels_last:
         # So are the images: no convolution has to reorder its input.
@@ -97,14 +100,6 @@ def prepare(
     average = running_average(net, recipe.ema) if recipe.ema else None
     if recipe.compile:
         net.backbone.compile()
-    share = batches(
-        images.labels,
-        recipe.batch_size,
-        images_per_identity=recipe.images_per_identity,
-        seed=recipe.seed,
-        process=accelerator.process_index,
-        processes=accelerator.num_processes,
-    )
     return Run(
         recipe=recipe,
         dataset=dataset,
@@ -120,6 +115,17 @@ def prepare(
         optimiser=_optimiser(recipe, classifier),
         arithmetic=arithmetic,
         scaler=arithmetic.scaler(),
+    )
+
+
+def _share(recipe: Recipe, images: TrainingImages, accelerator: Accelerator) -> Batches:
+    return batches(
+        images.labels,
+        recipe.batch_size,
+        images_per_identity=recipe.images_per_identity,
+        seed=recipe.seed,
+        process=accelerator.process_index,
+        processes=accelerator.num_processes,
     )
 
 

@@ -1,7 +1,6 @@
 """Small models, videos and cameras for the runtime's tests."""
 
 import http.server
-import resource
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -142,22 +141,6 @@ def write_fixed_detector(path: Path, output: NDArray[np.float32], shape: tuple[i
 def fixed_detector() -> Callable[..., Path]:
     """Writes a YOLOX file that finds the same in every frame: path, output (1 x 84 x 7 or more), input shape."""
     return write_fixed_detector
-
-
-@pytest.fixture
-def full_disk() -> Callable[[int], AbstractContextManager[None]]:
-    """Within `full_disk(size)` no file grows beyond so many bytes; the test run's own output may be a file, too."""
-
-    @contextmanager
-    def limited(size: int) -> Iterator[None]:
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-    return limited
 
 
 class Camera(http.server.BaseHTTPRequestHandler):

@@ -35,3 +35,12 @@ def test_the_traceback_comes_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_bug_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         run_command("lgeu", lambda: raising(ZeroDivisionError()))
+
+
+def test_of_processes_that_were_launched_together_one_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank, lines in (("0", 1), ("1", 0)):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert run_command("lgeu", lambda: raising(InputError("torn"))) == 2
+        assert capsys.readouterr().err.count("torn") == lines

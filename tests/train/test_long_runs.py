@@ -1,0 +1,185 @@
+"""Runs that are killed, that fill the disk, or that meet bad images."""
+
+import csv
+import dataclasses
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import torch
+
+from eval.datasets import ReidDataset, open_dataset
+from runtime.errors import InputError
+from train.checkpoint import load_checkpoint
+from train.fit import fit
+from train.recipe import Recipe
+
+FullDisk = Callable[[int], AbstractContextManager[None]]
+
+# Trains as `lgeu train` does, and kills itself like `kill -9`: at a step, or half way through writing a checkpoint.
+KILLED = """
+import os, pathlib, signal, sys
+import torch
+import train.fit
+from lgeu.cli import main
+
+torch.set_num_threads(1)
+moment, count = sys.argv[1], int(sys.argv[2])
+train_step, save = train.fit._train_step, torch.save
+
+def step(*arguments):
+    global count
+    count -= 1
+    if count < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    train_step(*arguments)
+
+def half(content, path):
+    global count
+    count -= 1
+    save(content, path)
+    if count < 0:
+        written = pathlib.Path(path).read_bytes()
+        pathlib.Path(path).write_bytes(written[: len(written) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if moment == "step":
+    train.fit._train_step = step
+else:
+    torch.save = half
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(toy_recipe: Recipe) -> Recipe:
+    """Everything that chance or a running state enters: identity batches, erasing, workers, an average, a cosine."""
+    return toy_recipe.model_copy(
+        update={
+            "backbone": "test_resnet",
+            "epochs": 4,
+            "schedule": "cosine",
+            "neck": "bn",
+            "images_per_identity": 2,
+            "triplet_weight": 1.0,
+            "random_erasing": 0.5,
+            "ema": 0.9,
+            "workers": 2,
+            "validate_every": 1,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Recipe, toy: ReidDataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run's checkpoint."""
+    return fit(recipe, toy, tmp_path_factory.mktemp("whole"))
+
+
+def log_rows(out: Path) -> list[dict[str, str]]:
+    with (out / "log.csv").open() as file:
+        return [{name: row[name] for name in ("epoch", "loss", "validation_mAP")} for row in csv.DictReader(file)]
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    first, second = load_checkpoint(one), load_checkpoint(other)
+    pairs = [(first.model.state_dict(), second.model.state_dict())]
+    pairs += [(first.training[part], second.training[part]) for part in ("net", "head")]
+    pairs += list(
+        zip(first.training["optimiser"]["state"].values(), second.training["optimiser"]["state"].values(), strict=True)
+    )
+    for left, right in pairs:
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            assert torch.equal(value, right[name]), name
+    assert first.training["best"] == second.training["best"]
+    assert first.training["steps_averaged"] == second.training["steps_averaged"]
+
+
+def test_a_run_killed_in_an_epoch_and_in_a_save_ends_as_if_it_had_not_been(
+    recipe: Recipe, whole: Path, toy: ReidDataset, toy_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    file = tmp_path / "recipe.yaml"
+    file.write_text("\n".join(f"{name}: {value}" for name, value in recipe.model_dump(exclude={"weights"}).items()))
+
+    def killed(moment: str, count: int, *options: str) -> None:
+        arguments = ["train", "--recipe", str(file), "--data", str(toy_folder), "--out", str(out), *options]
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, moment, str(count), *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+
+    killed("step", 3 + 1)  # in the second step of the second epoch
+    assert load_checkpoint(out / "checkpoint.pt").training["epochs_done"] == 1
+    killed("save", 1, "--resume")  # best.pt of the second epoch, or its checkpoint
+    assert load_checkpoint(out / "checkpoint.pt").training["epochs_done"] in (1, 2)
+    assert list(out.glob(".*.pt"))
+    fit(recipe, toy, out, resume=True)
+    assert_same_state(out / "checkpoint.pt", whole)
+    assert log_rows(out) == log_rows(whole.parent)
+    best, expected = (load_checkpoint(folder / "best.pt") for folder in (out, whole.parent))
+    assert best.manifest == expected.manifest
+    for name, value in best.model.state_dict().items():
+        assert torch.equal(value, expected.model.state_dict()[name]), name
+    assert not list(out.glob(".*.pt"))  # what the killed run left half written
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    recipe: Recipe, whole: Path, toy: ReidDataset, tmp_path: Path, full_disk: FullDisk
+) -> None:
+    plain = recipe.model_copy(update={"schedule": "steps", "validate_every": 0})
+    path = fit(plain.model_copy(update={"epochs": 1}), toy, tmp_path)
+    before = path.read_bytes()
+    with full_disk(len(before) // 2), pytest.raises(InputError, match=r"cannot write .*checkpoint.pt.*disk full"):
+        fit(plain, toy, tmp_path, resume=True)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob(".*.pt"))
+    fit(plain, toy, tmp_path, resume=True)
+    assert [row["epoch"] for row in log_rows(tmp_path)] == ["1", "2", "3", "4"]
+
+
+def test_an_image_that_cannot_be_read_is_named_before_anything_is_trained(
+    recipe: Recipe, toy_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(toy_folder, folder)
+    damaged = sorted((folder / "bounding_box_train").iterdir())[3]
+    damaged.write_bytes(damaged.read_bytes()[:40])
+    with pytest.raises(InputError, match=damaged.name):
+        fit(recipe, open_dataset(folder), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_validation_image_keeps_what_was_trained(
+    recipe: Recipe, toy: ReidDataset, toy_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(toy_folder, folder)
+    damaged = sorted((folder / "query").iterdir())[0]
+    good = damaged.read_bytes()
+    damaged.write_bytes(good[:40])
+    rare = recipe.model_copy(update={"validate_every": 3, "workers": 0})
+    with pytest.raises(InputError, match=damaged.name):
+        fit(rare, open_dataset(folder), tmp_path / "out")
+    assert load_checkpoint(tmp_path / "out" / "checkpoint.pt").training["epochs_done"] == 2
+    damaged.write_bytes(good)
+    fit(rare, open_dataset(folder), tmp_path / "out", resume=True)
+    assert [bool(row["validation_mAP"]) for row in log_rows(tmp_path / "out")] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("images_per_identity", [0, 2])
+def test_an_identity_with_one_image_is_learnt(
+    recipe: Recipe, toy: ReidDataset, tmp_path: Path, images_per_identity: int
+) -> None:
+    alone = tuple(image for image in toy.train if image.person_id == 7)[:1]
+    train = (*(image for image in toy.train if image.person_id == 3), *alone, *toy.gallery)
+    triplet = 1.0 if images_per_identity else 0.0
+    change = {"images_per_identity": images_per_identity, "triplet_weight": triplet, "workers": 0, "epochs": 1}
+    path = fit(recipe.model_copy(update=change), dataclasses.replace(toy, train=train, query=()), tmp_path)
+    assert load_checkpoint(path).training["person_ids"] == [3, 7, 11, 12]
