@@ -85,8 +85,8 @@ def refuse_classic_cuhk03(names: Iterable[str], source: str) -> None:
 def _several(roots: Sequence[str], source: str) -> InputError:
     if {posixpath.basename(root.rstrip("/")).lower() for root in roots} == {"detected", "labeled"}:
         return InputError(
-            f"{source} holds CUHK03-NP twice; give its folder {' or '.join(root.rstrip('/') for root in roots)}: "
-            "detected has a detector's boxes, labeled those that people drew, and each has figures of its own"
+            f"{source} holds CUHK03-NP twice; give its folder {' or '.join(root.rstrip('/') for root in roots)} "
+            "(unpack a zip): detected has a detector's boxes, labeled those that people drew; their figures differ"
         )
     listed = ", ".join(root or "at its top" for root in roots)
     return InputError(f"{source} holds several data sets ({listed}); give the folder of one of them")

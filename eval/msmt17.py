@@ -100,6 +100,8 @@ def _read_lists(root: str, read: Callable[[str], bytes | None], source: str) -> 
 def _images(entries: _List, folder: str, first_person: int, known: set[str], source: str) -> Iterator[Image]:
     missing = []
     for number, line in enumerate(entries.lines, start=1):
+        if not line.strip():
+            continue
         match = _LINE.fullmatch(line)
         if match is None:
             raise InputError(

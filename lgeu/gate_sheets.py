@@ -22,6 +22,12 @@ from .gate_pictures import channel_order, draw_gates, draw_legend, draw_response
 _SAMPLE = 200
 
 
+_ALT = (
+    "{}: the image, where its feature map is strong before and after the gates, and the gates' values over channels, "
+    "one row a strip"
+)
+
+
 def write_gate_sheets(
     checkpoint: Path, dataset: ReidDataset, queries: Sequence[Image], out: Path
 ) -> tuple[Section, dict[str, Any]]:
@@ -60,12 +66,6 @@ def write_gate_sheets(
     return Section("The gates", _text(statistics), tuple(pictures)), statistics.to_json()
 
 
-_ALT = (
-    "{}: the image, where its feature map is strong before and after the gates, and the gates' values over channels, "
-    "one row a strip"
-)
-
-
 def _read(dataset: ReidDataset, images: Sequence[Image], manifest: Manifest) -> list[NDArray[np.uint8]]:
     """As the network sees them."""
     return [
@@ -89,8 +89,8 @@ def _text(statistics: GateStatistics) -> tuple[str, ...]:
         f"{statistics.between_images:.4f} between images of the same strip (standard deviations; "
         f"{statistics.images:,} gallery images).",
     ]
-    if statistics.strips > 1:
-        pairs = statistics.correlation[np.triu_indices(statistics.strips, 1)]
+    pairs = statistics.correlation[np.triu_indices(statistics.strips, 1)]
+    if pairs.size and np.isfinite(pairs).all():
         lines.append(f"Correlation of two strips' gates over channels: {pairs.min():.3f} to {pairs.max():.3f}.")
     lines.append(
         "Each picture: the image, its feature map's energy before the gates and after them (each by its own largest, "
