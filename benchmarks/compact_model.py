@@ -185,8 +185,14 @@ def card(result: dict[str, Any], name: str, card_only: bool) -> str:
         name=name,
         card_only=card_only,
         options=_options(result, card_only),
-        yaml=yaml.safe_dump(result["recipe"], sort_keys=False).rstrip(),
+        yaml=_yaml(result),
     )
+
+
+def _yaml(result: dict[str, Any]) -> str:
+    """The recipe, without what a file of weights overrules."""
+    kept = {name: value for name, value in result["recipe"].items() if not (name == "pretrained" and result["weights"])}
+    return yaml.safe_dump(kept, sort_keys=False).rstrip()
 
 
 def _options(result: dict[str, Any], card_only: bool) -> str:

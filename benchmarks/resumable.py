@@ -75,9 +75,10 @@ def epochs_done(training: Training) -> int:
 
 
 def _comparable(recipe: Recipe, trained_on: str) -> dict[str, Any]:
-    """The same file of weights may have lain elsewhere; only whether there was one is compared."""
-    weights = "a file" if recipe.weights else None
-    return {**recipe.model_dump(exclude=_MAY_DIFFER), "weights": weights, "data": trained_on}
+    """A recipe's fields and the data; not the path of a file of weights, which may have lain elsewhere."""
+    start = "a file of weights" if recipe.weights else "pretrained weights" if recipe.pretrained else "random weights"
+    fields = recipe.model_dump(exclude={*_MAY_DIFFER, "weights", "pretrained"})
+    return {**fields, "start": start, "data": trained_on}
 
 
 def train_missing(trainings: Iterable[Training], minutes: float | None = None) -> None:
@@ -107,6 +108,8 @@ def _time_limit(minutes: float | None) -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise TimeIsUp
 
+    if minutes is not None and minutes <= 0:  # which would mean no limit to the timer
+        raise TimeIsUp
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0 if minutes is None else 60 * minutes)

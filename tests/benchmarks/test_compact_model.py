@@ -46,7 +46,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = folder / "data" / "bounding_box_train" / f"{person:04d}_c{camera}s1_{frame:06d}_00.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 cv2.imwrite(str(path), noisy)
-    run(folder, minutes=0.0001)
+    run(folder, minutes=0)
     assert not (folder / "figures.json").exists()
     assert not (folder / "models").exists()
     run(folder)
@@ -94,9 +94,13 @@ def test_what_is_too_large_for_a_repository_is_not_published(trained: Path, monk
     assert not (trained / "others").exists()
 
 
-def test_a_card_alone_says_that_the_model_is_not_there(trained: Path, tmp_path: Path) -> None:
-    figures = json.loads((trained / "figures.json").read_text())
+def test_a_card_alone_says_that_the_model_is_not_there_and_how_it_is_made(trained: Path, tmp_path: Path) -> None:
+    figures = json.loads((trained / "figures.json").read_text()) | {"weights": {"file": "first.safetensors"}}
     arguments = argparse.Namespace(models=tmp_path, out=tmp_path / "figures.json", card_only=True)
     compact_model.publish(figures, load_recipe(trained / "recipe.yaml"), arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", f"{NAME}.md"]
-    assert "not in the repository" in (tmp_path / f"{NAME}.md").read_text()
+    card = (tmp_path / f"{NAME}.md").read_text()
+    assert "not in the repository" in card
+    assert "--recipe recipe.yaml --weights first.safetensors --card-only" in card
+    assert "| first weights | first.safetensors |" in card
+    assert "pretrained:" not in card  # which the file overrules

@@ -27,6 +27,8 @@ def test_training_stops_when_its_minutes_are_over(trainings: list[Training], mon
     monkeypatch.setattr("resumable.fit", endless)
     train_missing(trainings, minutes=0.001)
     assert begun == ["first"]
+    train_missing(trainings, minutes=0)
+    assert begun == ["first"]
     assert not issubclass(TimeIsUp, Exception)
 
 
