@@ -33,9 +33,10 @@ class Problem:
 
 GRID = [
     Problem(1, 2048, 8, 4, 4, 16),  # the network of the paper at 256 x 128
+    Problem(1, 2048, 16, 8, 4, 16),  # with last stride 1
     Problem(3, 512, 8, 4, 4, 16),
     Problem(3, 64, 4, 2, 4, 16),  # 128 x 64: strips smaller than 16 bytes
-    Problem(1, 2048, 16, 8, 1, 16),  # the SE unit, last stride 1
+    Problem(1, 2048, 16, 8, 1, 16),  # and the SE unit
     Problem(1, 2048, 8, 4, 8, 64),  # the most weights
     Problem(0, 64, 8, 4, 4, 16),
     Problem(3, 10, 6, 5, 3, 3),  # nothing is a multiple of 8, odd width
