@@ -5,7 +5,6 @@ import time
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -130,7 +129,8 @@ def _train_epoch(run: Run, epoch: int) -> EpochRecord:
             meter.fetch()
             if meter.diverged is not None:
                 raise InputError(_divergence(run, epoch, *meter.diverged))
-            _show(bar, meter, time.perf_counter() - started, run.recipe.epochs - epoch)
+            elapsed = time.perf_counter() - started
+            bar.set_postfix_str(_describe(meter, steps, elapsed, run.recipe.epochs - epoch), refresh=False)
     seconds = time.perf_counter() - started
     return EpochRecord(epoch + 1, rate, meter.loss, meter.accuracy, seconds, meter.images / seconds)
 
@@ -153,14 +153,12 @@ def _train_step(run: Run, rate: float, images: torch.Tensor, labels: torch.Tenso
     meter.add(loss, logits, labels)
 
 
-def _show(bar: Any, meter: EpochMeter, seconds: float, epochs_left: int) -> None:
-    """Loss, accuracy and speed beside the bar, and when the whole run will be through, validations left out."""
-    total = meter.steps / max(bar.total, 1)
-    remaining = timedelta(seconds=round(seconds / total * epochs_left - seconds))
-    bar.set_postfix_str(
+def _describe(meter: EpochMeter, steps: int, seconds: float, epochs_left: int) -> str:
+    """Loss, accuracy and speed so far, and in how long all epochs will be through, validations left out."""
+    remaining = timedelta(seconds=round(seconds * steps / meter.steps * epochs_left - seconds))
+    return (
         f"loss {meter.loss:.3f}, accuracy {meter.accuracy:.3f}, {meter.images / seconds:.0f} images/s, "
-        f"all epochs in {remaining}",
-        refresh=False,
+        f"all epochs in {remaining}"
     )
 
 

@@ -198,6 +198,18 @@ def test_every_choice_of_a_recipe_trains(
     assert losses[-1] < losses[0]
 
 
+def test_a_compiled_backbone_trains_alike(
+    trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dynamo's own backend: what inductor makes of the graph takes minutes on a CPU and is torch's affair."""
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_module(module, backend="eager"))
+    path = fit(toy_recipe.model_copy(update={"compile": True, "validate_every": 1}), toy, tmp_path)
+    losses = [[float(row["loss"]) for row in log_rows(out)] for out in (tmp_path, trained.parent)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert load_checkpoint(path).model.state_dict().keys() == load_checkpoint(trained).model.state_dict().keys()
+
+
 def test_half_precision_needs_a_gpu(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")

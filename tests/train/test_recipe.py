@@ -126,3 +126,10 @@ def test_a_bad_change_is_one_line(tmp_path: Path, change: str, message: str) -> 
 def test_what_precision_was_called_before_is_read(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path, "mixed_precision: true")) == Recipe()
     assert load_recipe(write(tmp_path, "mixed_precision: false")).precision == "fp32"
+
+
+def test_the_training_page_explains_every_line_of_a_recipe(repository: Path) -> None:
+    page = (repository / "docs" / "training.md").read_text()
+    first_cells = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    explained = [name for cell in first_cells for name in cell.replace("`", "").replace(" ", "").split(",")]
+    assert set(Recipe.model_fields) <= set(explained)
