@@ -2,7 +2,8 @@
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from eval.datasets import ReidDataset
 from eval.evaluation import Evaluation
-from runtime.errors import InputError
+from runtime.errors import DeviceError, InputError
 from runtime.files import require_file
 from runtime.progress import progress
 
@@ -18,7 +19,7 @@ from .logs import EpochRecord, TrainingLogs
 from .meter import EpochMeter
 from .processes import join_processes, shared_errors
 from .recipe import Recipe
-from .resume import BEST, CHECKPOINT, Standing, remove_unfinished, restore, save
+from .resume import BEST, CHECKPOINT, Standing, describe_kept, remove_unfinished, restore, save
 from .run import Run, prepare
 from .schedule import learning_rate
 from .validation import METRICS, can_validate, is_due, validate, write_metrics
@@ -57,6 +58,7 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
         InputError: `out` has a checkpoint and `resume` is false, or has none that fits and `resume` is true; an image
             cannot be read; fewer than two identities; the model or its batches cannot be made; a file cannot be
             written; or the loss stopped being finite. In each case the last finished epoch's checkpoint is kept.
+        DeviceError: the device has no room for a step.
     """
     path = Path(out) / CHECKPOINT
     accelerator = join_processes()
@@ -88,29 +90,38 @@ def _announce(run: Run) -> None:
 
 
 def _train(run: Run, standing: Standing) -> None:
-    """All epochs that are left, each validated where that is due, logged and saved."""
-    is_main = run.accelerator.is_main_process
+    """All epochs that are left, and the last one's figures."""
     evaluation: Evaluation | None = None
     with ExitStack() as stack:
         with shared_errors(run.accelerator):
-            logs = stack.enter_context(TrainingLogs(run.path.parent, standing.epochs_done)) if is_main else None
-            if is_main:
-                remove_unfinished(run.path.parent)
+            logs = stack.enter_context(_open_logs(run, standing)) if run.accelerator.is_main_process else None
         for epoch in range(standing.epochs_done, run.recipe.epochs):
             record = _train_epoch(run, epoch)
             with shared_errors(run.accelerator):
                 if logs is not None:
-                    evaluation = validate(run) if is_due(run, epoch + 1) else None
-                    standing = standing.after_epoch(evaluation)
-                    # The log first: a row without its checkpoint is dropped on resuming, a missing one could not be
-                    # made again.
-                    logs.write(record.validated(evaluation))
-                    save(run, standing)
-                    LOGGER.info("epoch %d/%d: %s", epoch + 1, run.recipe.epochs, record.validated(evaluation))
-    if is_main and can_validate(run):
+                    standing, evaluation = _finish_epoch(run, record, standing, logs)
+    if run.accelerator.is_main_process and can_validate(run):
         evaluation = evaluation or validate(run)
         write_metrics(run, evaluation)
         LOGGER.info("%s", evaluation.table())
+
+
+def _open_logs(run: Run, standing: Standing) -> TrainingLogs:
+    remove_unfinished(run.path.parent)
+    return TrainingLogs(run.path.parent, standing.epochs_done)
+
+
+def _finish_epoch(
+    run: Run, record: EpochRecord, standing: Standing, logs: TrainingLogs
+) -> tuple[Standing, Evaluation | None]:
+    """Validate where that is due, log and save."""
+    evaluation = validate(run) if is_due(run, record.epoch) else None
+    record, standing = record.validated(evaluation), standing.after_epoch(evaluation)
+    # The log first: a row without its checkpoint is dropped on resuming, a missing one could not be made again.
+    logs.write(record)
+    save(run, standing)
+    LOGGER.info("epoch %d/%d: %s", record.epoch, run.recipe.epochs, record)
+    return standing, evaluation
 
 
 def _train_epoch(run: Run, epoch: int) -> EpochRecord:
@@ -124,7 +135,8 @@ def _train_epoch(run: Run, epoch: int) -> EpochRecord:
     bar = progress(run.loader, f"epoch {epoch + 1}/{run.recipe.epochs}", total=steps, unit="step")
     for step, (images, labels) in enumerate(bar):
         rate = learning_rate(run.recipe, epoch, step / steps)
-        _train_step(run, rate, images, labels, meter)
+        with _memory_errors(run):
+            _train_step(run, rate, images, labels, meter)
         if (step + 1) % _STEPS_A_LOOK == 0 or step + 1 == steps:
             meter.fetch()
             if meter.diverged is not None:
@@ -153,6 +165,19 @@ def _train_step(run: Run, rate: float, images: torch.Tensor, labels: torch.Tenso
     meter.add(loss, logits, labels)
 
 
+@contextmanager
+def _memory_errors(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        if run.accelerator.num_processes > 1:
+            raise  # the others do not know of it: a crash, which says in which process
+        raise DeviceError(
+            f"{run.accelerator.device} has no room for a step of {run.recipe.batch_size} images "
+            f"({str(error).splitlines()[0]}); lower batch_size, or the input size, in the recipe"
+        ) from error
+
+
 def _describe(meter: EpochMeter, steps: int, seconds: float, epochs_left: int) -> str:
     """Loss, accuracy and speed so far, and in how long all epochs will be through, validations left out."""
     remaining = timedelta(seconds=round(seconds * steps / meter.steps * epochs_left - seconds))
@@ -163,9 +188,8 @@ def _describe(meter: EpochMeter, steps: int, seconds: float, epochs_left: int) -
 
 
 def _divergence(run: Run, epoch: int, step: int, loss: float) -> str:
-    kept = f"{run.path} keeps epoch {epoch}" if epoch else "no epoch was finished, so there is no checkpoint"
     rate = learning_rate(run.recipe, epoch, step / len(run.loader))
     return (
-        f"the loss is {loss} at step {step + 1} of epoch {epoch + 1} (learning rate {rate:.3g}); {kept}: lower lr, or "
-        "add warmup_epochs, in the recipe"
+        f"the loss is {loss} at step {step + 1} of epoch {epoch + 1} (learning rate {rate:.3g}); "
+        f"{describe_kept(run, epoch)}: lower lr, or add warmup_epochs, in the recipe"
     )

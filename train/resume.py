@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from eval.evaluation import Evaluation
@@ -48,8 +49,9 @@ def save(run: Run, standing: Standing) -> None:
     """Write the checkpoint, and `best.pt` beside it before that where this epoch is the best so far.
 
     Raises:
-        InputError: a file cannot be written; the one that was there is kept.
+        InputError: the weights are not finite, or a file cannot be written; what was there is kept.
     """
+    _check_finite(run, standing.epochs_done)
     best = standing.best
     # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
     if best is not None and best.epoch == standing.epochs_done:
@@ -71,6 +73,23 @@ def save(run: Run, standing: Standing) -> None:
         training["net"] = run.classifier.net.state_dict()
         training["steps_averaged"] = int(run.average.n_averaged)
     save_checkpoint(run.path, run.deployed, run.dataset.name, training)
+
+
+def _check_finite(run: Run, epoch: int) -> None:
+    """A last step can spoil the weights though its loss was finite."""
+    values = [value for value in run.classifier.state_dict().values() if value.is_floating_point()]
+    if not torch.stack([value.isfinite().all() for value in values]).all():
+        raise InputError(
+            f"the weights are not finite after epoch {epoch}; {describe_kept(run, epoch - 1)}: lower lr, or add "
+            "warmup_epochs, in the recipe"
+        )
+
+
+def describe_kept(run: Run, epochs_done: int) -> str:
+    """What is left of a run that ends after so many saved epochs."""
+    return (
+        f"{run.path} keeps epoch {epochs_done}" if epochs_done else "no epoch was finished, so there is no checkpoint"
+    )
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -63,9 +63,7 @@ class Run:
     @property
     def deployed(self) -> LgeuNet:
         """The network that is validated and written: the running average where there is one."""
-        net = self.classifier.net if self.average is None else self.average.module
-        assert isinstance(net, LgeuNet)  # noqa: S101 - for the type checker
-        return net
+        return self.classifier.net if self.average is None else cast("LgeuNet", self.average.module)
 
 
 def prepare(

@@ -260,6 +260,16 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(toy: ReidDataset, toy_re
     assert all(torch.isfinite(value).all() for value in kept.model.state_dict().values())
 
 
+def test_a_last_step_that_spoils_the_weights_is_not_saved(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
+    """With one step an epoch the loss is finite, and what the step does to the weights shows in the next one only."""
+    change = {"batch_size": 12, "lr": 1e-6, "weight_decay": 1e3, "milestones": [1], "gamma": 3e44, "warmup_epochs": 0}
+    recipe = toy_recipe.model_copy(update=change)
+    with pytest.raises(InputError, match=r"weights are not finite after epoch 2; .*keeps epoch 1"):
+        fit(recipe, toy, tmp_path)
+    kept = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert all(torch.isfinite(value).all() for value in kept.model.state_dict().values())
+
+
 def test_gate_none_trains_and_embeds(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
     path = fit(toy_recipe.model_copy(update={"gate": "none", "epochs": 1}), toy, tmp_path)
     with open_checkpoint(path, device="cpu") as embedder:

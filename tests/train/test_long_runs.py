@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from eval.datasets import ReidDataset, open_dataset
-from runtime.errors import InputError
+from runtime.errors import DeviceError, InputError
 from train.checkpoint import load_checkpoint
 from train.fit import fit
 from train.recipe import Recipe
@@ -142,6 +142,17 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert not list(tmp_path.glob(".*.pt"))
     fit(plain, toy, tmp_path, resume=True)
     assert [row["epoch"] for row in log_rows(tmp_path)] == ["1", "2", "3", "4"]
+
+
+def test_a_gpu_without_room_is_one_line(
+    recipe: Recipe, toy: ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore of it")
+
+    monkeypatch.setattr("train.fit._train_step", no_room)
+    with pytest.raises(DeviceError, match=r"no room for a step of 4 images .*lower batch_size"):
+        fit(recipe, toy, tmp_path)
 
 
 def test_an_image_that_cannot_be_read_is_named_before_anything_is_trained(
