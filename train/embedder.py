@@ -121,12 +121,15 @@ def _full_float32() -> Iterator[None]:
     """While the block runs, multiply float32 as float32: on recent GPUs torch convolves in TF32, with 10 bits of 23."""
     convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
-    torch.set_float32_matmul_precision("highest")
+    # Setting what is set already changes what torch.compile guards on, and compiled functions were compiled again.
+    if products != "highest":
+        torch.set_float32_matmul_precision("highest")
     try:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_float32_matmul_precision(products)
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)
 
 
 @contextmanager
