@@ -158,5 +158,5 @@ def _published_name(published: Published, halves: Halves, split_by: str | None) 
 def _own_name(path: Path, split_by: str | None, published: Published | None) -> str:
     """The folder's or zip's, which may be that of the published data set that it is not."""
     name = path.resolve().stem if path.is_file() else path.resolve().name
-    remarks = [*(["not as published"] if published else []), *([split_by] if split_by else [])]
+    remarks = [*([f"not {published.name} as published"] if published else []), *([split_by] if split_by else [])]
     return f"{name} ({', '.join(remarks)})" if remarks else name

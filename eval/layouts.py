@@ -100,7 +100,7 @@ def _market_root(name: str) -> str | None:
 
 def _market(names: Sequence[str], root: str, source: str) -> Halves:
     train, query, gallery = (
-        tuple(_market_image(name, source) for name in names if name.startswith(f"{root}{part}/"))
+        tuple(_market_image(name, source) for name in names if posixpath.dirname(name) == f"{root}{part}")
         for part in MARKET_PARTS
     )
     for image in train:

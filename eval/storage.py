@@ -3,10 +3,11 @@
 Neither keeps an open file, so both can be used from several threads and processes and be sent to another process.
 """
 
+import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -130,7 +131,8 @@ def open_storage(path: Path) -> Storage:
         path: a folder, or a file that is a zip.
 
     Raises:
-        InputError: there is nothing at `path`, it is neither, or it is damaged or encrypted.
+        InputError: there is nothing at `path`, it is neither, it is damaged or encrypted, something in it cannot be
+            looked into, or the name of an image is not UTF-8.
     """
     path = Path(path)
     if not path.exists():
@@ -139,9 +141,43 @@ def open_storage(path: Path) -> Storage:
 
 
 def _open_folder(path: Path) -> Folder:
-    files = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+    try:
+        files = sorted(_files_below(path, "", frozenset()))
+    except OSError as error:
+        raise InputError(
+            f"cannot look into {error.filename}: {error.strerror}; repair it, or give a folder without it"
+        ) from error
     images, others = _images_and_others(files)
+    _require_unicode(images, path)
     return Folder(path, images, others, _is_synthetic(others))
+
+
+def _files_below(folder: Path | str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    """Names of the files, and of links that lead nowhere, so that reading them says it.
+
+    Linked folders are looked into, which pathlib's rglob does not do, except one that is among those above it.
+    """
+    status = os.stat(folder)  # noqa: PTH116
+    this = (status.st_dev, status.st_ino)
+    if this in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{prefix}{entry.name}"
+            if entry.is_dir():
+                yield from _files_below(entry.path, f"{name}/", above | {this})
+            elif entry.is_file() or entry.is_symlink():
+                yield name
+
+
+def _require_unicode(names: Iterable[str], path: Path) -> None:
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the file name {os.fsencode(name)!r} in {path} is not UTF-8, which reports are written in; rename it"
+            ) from error
 
 
 def _open_archive(path: Path) -> Archive:

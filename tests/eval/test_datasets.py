@@ -1,6 +1,7 @@
 """Data sets: which images have which role, person and camera, from folders and zips, and what is refused."""
 
 import multiprocessing
+import os
 import struct
 import zipfile
 from collections import defaultdict
@@ -99,10 +100,48 @@ def test_a_zip_is_read_from_threads_and_other_processes(
 
 
 def test_files_beside_the_parts_and_hidden_files_are_left_out(market: Path, make_images: Callable[..., Path]) -> None:
-    make_images(market, ["gt_bbox/0003_c1s1_000101_00.jpg", "query/.0003_c1s1_000101_00.jpg"])
+    make_images(
+        market,
+        [
+            "gt_bbox/0003_c1s1_000101_00.jpg",
+            "pytorch/query/0003/0003_c1s1_000101_00.jpg",
+            "query/.0003_c1s1_000101_00.jpg",
+            "query/small/0003_c1s1_000101_00.jpg",
+        ],
+    )
     (market / "query" / "Thumbs.db").write_bytes(b"not an image")
     dataset = open_dataset(market)
     assert summary(dataset.query) == MARKET_SUMMARY[1]
+
+
+def test_linked_parts_are_looked_into_and_a_circle_ends(market: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    for part in market.iterdir():
+        (linked / part.name).symlink_to(part)
+    (linked / "again").symlink_to(linked)
+    dataset = open_dataset(linked)
+    assert (summary(dataset.train), summary(dataset.query), summary(dataset.gallery)) == MARKET_SUMMARY
+    np.testing.assert_array_equal(dataset.read(dataset.query[0]), read_image(market / dataset.query[0].name))
+
+
+def test_an_image_that_is_a_link_to_nowhere_is_missed_when_read(market: Path) -> None:
+    (market / "query" / "0009_c1s1_000101_00.jpg").symlink_to(market / "absent")
+    dataset = open_dataset(market)
+    assert len(dataset.query) == 3
+    with pytest.raises(InputError, match=r"cannot read .*0009_c1s1_000101_00\.jpg"):
+        dataset.read(dataset.query[-1])
+
+
+def test_what_cannot_be_looked_into_or_written_about_is_refused(market: Path) -> None:
+    unnameable = Path(os.fsdecode(os.fsencode(market / "query") + b"/0009_c1s1_\xff.jpg"))
+    unnameable.touch()
+    with pytest.raises(InputError, match=r"0009_c1s1_\\xff\.jpg.* is not UTF-8"):
+        open_dataset(market)
+    unnameable.unlink()
+    (market / "query" / "itself").symlink_to("itself")
+    with pytest.raises(InputError, match=r"cannot look into .*itself"):
+        open_dataset(market)
 
 
 def test_plain_folders_become_ids_in_the_order_of_their_names(tmp_path: Path, make_images: Callable[..., Path]) -> None:

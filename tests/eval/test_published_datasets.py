@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 
 from eval.datasets import ReidDataset, open_dataset
+from eval.halves import Halves
+from eval.layouts import recognise
+from eval.published import resembled
 from eval.storage import SYNTHETIC_MARKER
 from runtime.errors import InputError
 
@@ -99,7 +102,7 @@ def in_zip(path: Path, files: dict[str, str] | Iterable[str]) -> Path:
     return path
 
 
-def counts(dataset: ReidDataset) -> list[tuple[int, int, int]]:
+def counts(dataset: ReidDataset | Halves) -> list[tuple[int, int, int]]:
     """Images, identities and cameras of each part."""
     return [
         (
@@ -133,7 +136,7 @@ def test_published_data_sets_are_called_by_their_names(
     assert not caplog.records
 
 
-def test_msmt17_trains_on_both_of_its_training_lists(tmp_path: Path) -> None:
+def test_msmt17_trains_on_both_of_its_training_lists() -> None:
     lists = msmt17_lists(
         {
             "list_train": (30_000, 1_041),
@@ -142,11 +145,15 @@ def test_msmt17_trains_on_both_of_its_training_lists(tmp_path: Path) -> None:
             "list_gallery": (82_161, 3_060),
         }
     )
-    dataset = open_dataset(in_zip(tmp_path / "data.zip", msmt17_files(lists)))
-    assert dataset.name == "MSMT17"
-    assert counts(dataset) == [(32_621, 1_041, 15), (11_659, 3_060, 15), (82_161, 3_060, 15)]
-    assert {image.person_id for image in dataset.train} == set(range(1, 1_042))
-    assert {image.person_id for image in dataset.gallery} == set(range(1_042, 4_102))
+    files = msmt17_files(lists)
+    names = sorted(name for name in files if name.endswith(".jpg"))
+    halves = recognise(names, "msmt17", [f"{name}.txt" for name in lists], lambda name: files[name].encode())
+    published = resembled(halves, Path("data"))
+    assert published is not None
+    assert (published.name, published.differences(halves)) == ("MSMT17", ())
+    assert counts(halves) == [(32_621, 1_041, 15), (11_659, 3_060, 15), (82_161, 3_060, 15)]
+    assert {image.person_id for image in halves.train} == set(range(1, 1_042))
+    assert {image.person_id for image in halves.gallery} == set(range(1_042, 4_102))
 
 
 def test_a_copy_that_differs_is_opened_under_its_own_name_and_says_in_what(
@@ -156,7 +163,7 @@ def test_a_copy_that_differs_is_opened_under_its_own_name_and_says_in_what(
     names.remove(next(name for name in names if name.startswith("query/")))
     names.append("bounding_box_train/1501_c1s1_999999_00.jpg")
     dataset = open_dataset(in_zip(tmp_path / "mine.zip", names))
-    assert dataset.name == "mine (not as published)"
+    assert dataset.name == "mine (not Market-1501 as published)"
     assert dataset.differences == (
         "train has 12,937 images, Market-1501 has 12,936",
         "train has 752 identities, Market-1501 has 751",
@@ -170,7 +177,7 @@ def test_a_copy_that_differs_is_opened_under_its_own_name_and_says_in_what(
 def test_a_folder_called_like_a_data_set_is_compared_with_it(tmp_path: Path) -> None:
     few = named("bounding_box_train", DUKE, range(1, 4), 6, 2)
     dataset = open_dataset(in_folder(tmp_path / "DukeMTMC-reID", few))
-    assert dataset.name == "DukeMTMC-reID (not as published)"
+    assert dataset.name == "DukeMTMC-reID (not DukeMTMC-reID as published)"
     assert dataset.differences[0] == "train has 6 images, DukeMTMC-reID has 16,522"
     assert "query is missing, DukeMTMC-reID has 2,228 images of 702 identities" in dataset.differences
     assert open_dataset(in_folder(tmp_path / "people", few)).differences == ()
@@ -182,7 +189,7 @@ def test_a_training_half_alone_says_what_is_missing_without_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     train = named("bounding_box_train", CUHK03, range(1, 768), 7_365, 2)
-    path = in_folder(tmp_path / "half", train)
+    path = in_zip(tmp_path / "half.zip", train)
     whole, split = open_dataset(path), open_dataset(path, "person%5")
     assert (whole.name, split.name) == (
         "CUHK03-NP (detected) train half",
