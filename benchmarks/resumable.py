@@ -18,7 +18,7 @@ from train.recipe import Recipe
 
 LOGGER = logging.getLogger(__name__)
 
-# Epochs are counted instead; the others do not change what is learnt.
+# They do not change what an epoch learns; epochs do where a cosine ends with the last of them.
 _MAY_DIFFER = {"epochs", "workers", "validate_every"}
 
 
@@ -57,7 +57,8 @@ def epochs_done(training: Training) -> int:
     """How far a training is.
 
     Raises:
-        InputError: what is in its folder has another recipe or was trained on other data, or is not readable.
+        InputError: what is in its folder has another recipe, was trained on other data or for longer, or is not
+            readable.
     """
     if not training.checkpoint.exists():
         return 0
@@ -71,14 +72,21 @@ def epochs_done(training: Training) -> int:
                 f"{training.checkpoint} was trained with {name} {found[name]!r}, not {wanted[name]!r}; give the "
                 "recipe and data of the trainings that are there, or another --work"
             )
-    return int(checkpoint.training["epochs_done"])
+    done = int(checkpoint.training["epochs_done"])
+    if done > training.recipe.epochs:
+        raise InputError(
+            f"{training.checkpoint} was trained for {done} epochs, not {training.recipe.epochs}; give the recipe of "
+            "the trainings that are there, or another --work"
+        )
+    return done
 
 
 def _comparable(recipe: Recipe, trained_on: str) -> dict[str, Any]:
     """A recipe's fields and the data; not the path of a file of weights, which may have lain elsewhere."""
     start = "a file of weights" if recipe.weights else "pretrained weights" if recipe.pretrained else "random weights"
     fields = recipe.model_dump(exclude={*_MAY_DIFFER, "weights", "pretrained"})
-    return {**fields, "start": start, "data": trained_on}
+    ends = recipe.epochs if recipe.schedule == "cosine" else None
+    return {**fields, "start": start, "data": trained_on, "epochs": ends}
 
 
 def train_missing(trainings: Iterable[Training], minutes: float | None = None) -> None:

@@ -47,7 +47,7 @@ def write(figures: Path, page: Path) -> None:
     """Bring a page up to date with figures.
 
     Raises:
-        InputError: there is no such file, or no training in it is finished.
+        InputError: there is no such file, no training in it is finished, or as `updated`.
     """
     result = json.loads(require_file(figures, "figures").read_text())
     if not result["gates"]:
@@ -56,12 +56,19 @@ def write(figures: Path, page: Path) -> None:
 
 
 def updated(page: str, name: str, text: str) -> str:
-    """The page with this section in the place of its predecessor, or at its end."""
+    """The page with this section in the place of its predecessor, or at its end.
+
+    Raises:
+        InputError: the predecessor has no end.
+    """
     begin, end = f"<!-- from {name} -->\n", f"<!-- end of {name} -->\n"
     before, found, rest = page.partition(begin)
     if not found:
         return f"{page.rstrip()}\n\n{begin}{text}{end}"
-    return f"{before}{begin}{text}{end}{rest.partition(end)[2]}"
+    _, closed, after = rest.partition(end)
+    if not closed:
+        raise InputError(f"the page has {begin.strip()!r} without {end.strip()!r} after it; put that line back")
+    return f"{before}{begin}{text}{end}{after}"
 
 
 def section(result: Mapping[str, Any], name: str) -> str:

@@ -184,14 +184,15 @@ def _open_archive(path: Path) -> Archive:
     require_file(path, "data set")
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.filename)
+            # Of a file that was put in twice, the later one is meant, as for every program that unpacks.
+            latest = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
         raise InputError(
             f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it again"
         ) from error
-    images, others = _images_and_others([entry.filename for entry in entries if not entry.is_dir()])
-    readable = {*images, *(name for name in others if name.endswith(_TEXT))}
-    members = {entry.filename: _member(path, entry) for entry in entries if entry.filename in readable}
+    images, others = _images_and_others(sorted(latest))
+    readable = (*images, *(name for name in others if name.endswith(_TEXT)))
+    members = {name: _member(path, latest[name]) for name in readable}
     return Archive(path, members, images, others, _is_synthetic(others))
 
 
