@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 import numpy as np
 import yaml
+from commands import RECIPES, training_options
 from market1501_cpu import describe_training
 from resumable import Training, epochs_done, train_missing
 
@@ -34,7 +35,7 @@ from runtime.files import check_folder, check_target, sha256, write_bytes, write
 from train.recipe import Recipe, load_recipe
 
 HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent / "recipes" / "strong-compact.yaml"
+RECIPE = RECIPES / "strong-compact.yaml"
 MODELS = HERE.parent / "models"
 SPLIT = "person%5"
 MOST_BYTES = 12_000_000
@@ -76,7 +77,9 @@ def run(arguments: argparse.Namespace) -> None:
         named = ", ".join(f"{each.name} ({epochs_done(each)} of {recipe.epochs} epochs)" for each in unfinished)
         print(f"unfinished: {named}; the same command goes on", file=sys.stderr)
         return
-    exported = export(model, arguments.card_only)  # first, for it may be too large
+    exported = export(model)  # first, for it may be too large
+    if not arguments.card_only:
+        check_size(Path(exported["file"]))
     result = {
         "what": f"{recipe.backbone} with the gate {recipe.gate}, {arguments.recipe.name}, on {model.dataset.name}",
         "date": date.today().isoformat(),
@@ -123,29 +126,37 @@ def evaluate(model: Path, dataset: ReidDataset) -> dict[str, Any]:
         return evaluate_model(embedder, dataset, Reranking(), model.name).to_json()
 
 
-def export(model: Training, card_only: bool) -> dict[str, Any]:
+def export(model: Training) -> dict[str, Any]:
     """The fp16 file of the model, and how far it is from torch on real crops.
 
     Raises:
-        CheckFailedError: it disagrees with torch, or is to be published and too large.
+        CheckFailedError: it disagrees with torch.
     """
     report = export_checkpoint(model.checkpoint, model.folder / "onnx", crops(model.dataset))
     assert report.fp16 is not None
-    size = report.fp16.stat().st_size
-    if size > MOST_BYTES and not card_only:
-        raise CheckFailedError(
-            f"{report.fp16} has {size:,} bytes; at most {MOST_BYTES:,} may go into the repository: choose a smaller "
-            "backbone, or leave it in --work with --card-only"
-        )
     with open_model(report.fp16) as embedder:
         elements = embedder.manifest.embedding_size
     return {
         "file": str(report.fp16),
-        "bytes": size,
+        "bytes": report.fp16.stat().st_size,
         "sha256": sha256(report.fp16),
         "embedding_size": elements,
         "export": describe_export(report),
     }
+
+
+def check_size(model: Path) -> None:
+    """Refuse what is too large to be published.
+
+    Raises:
+        CheckFailedError: it is.
+    """
+    size = model.stat().st_size
+    if size > MOST_BYTES:
+        raise CheckFailedError(
+            f"{model} has {size:,} bytes; at most {MOST_BYTES:,} may go into the repository: choose a smaller "
+            "backbone, or leave it in --work with --card-only"
+        )
 
 
 def describe_export(report: ExportReport) -> dict[str, Any]:
@@ -165,7 +176,7 @@ def crops(dataset: ReidDataset) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
 
 def publish(result: dict[str, Any], recipe: Recipe, arguments: argparse.Namespace) -> None:
     """Write the model, then its card, then the figures."""
-    name = f"lgeu-{recipe.backbone.partition('_')[0]}-market1501"
+    name = model_name(recipe.backbone)
     source = Path(result["model"]["file"])
     result["model"]["file"] = f"{name}.fp16.onnx"
     if not arguments.card_only:
@@ -173,6 +184,11 @@ def publish(result: dict[str, Any], recipe: Recipe, arguments: argparse.Namespac
     write_text(arguments.models / f"{name}.md", card(result, name, arguments.card_only))
     write_json(arguments.out, result)
     print(f"{arguments.models / name}.md", file=sys.stderr)
+
+
+def model_name(backbone: str) -> str:
+    """After timm's name of the backbone, without the width that all of its family have unless another is said."""
+    return f"lgeu-{backbone.removesuffix('_100').replace('_', '-')}-market1501"
 
 
 def card(result: dict[str, Any], name: str, card_only: bool) -> str:
@@ -184,6 +200,7 @@ def card(result: dict[str, Any], name: str, card_only: bool) -> str:
         **result,
         name=name,
         card_only=card_only,
+        path=f"runs/{name}/model/onnx/model.fp16.onnx" if card_only else f"models/{name}.fp16.onnx",
         options=_options(result, card_only),
         yaml=_yaml(result),
     )
@@ -196,9 +213,7 @@ def _yaml(result: dict[str, Any]) -> str:
 
 
 def _options(result: dict[str, Any], card_only: bool) -> str:
-    options = "" if result["recipe_file"] == RECIPE.name else f" --recipe {result['recipe_file']}"
-    options += f" --weights {result['weights']['file']}" if result["weights"] else ""
-    return options + (" --card-only" if card_only else "")
+    return training_options(result, RECIPE.name) + (" --card-only" if card_only else "")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from commands import training_options
 from table1_figures import DISTANCES, FIGURES
 
 from runtime.console import run_command
@@ -195,8 +196,7 @@ def _outcome(found: Found | None) -> str:
 
 
 def _options(result: Mapping[str, Any]) -> str:
-    options = "" if result["recipe_file"] == "table1-cpu.yaml" else f" --recipe {result['recipe_file']}"
-    options += f" --weights {result['weights']['file']}" if result["weights"] else ""
+    options = training_options(result, "table1-cpu.yaml")
     return options + (f" --outside {result['outside']['model']}.onnx" if "outside" in result else "")
 
 

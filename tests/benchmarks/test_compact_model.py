@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from commands import training_options
 
 from eval.datasets import open_dataset
 from lgeu.models import open_model
@@ -85,9 +86,12 @@ def test_the_card_says_what_the_figures_say(trained: Path) -> None:
     assert "**For research only.**" in card
     assert "backbone: resnet10t\n" in card
     assert "not in the repository" not in card
+    assert f"--model models/{NAME}.fp16.onnx" in card
 
 
 def test_what_is_too_large_for_a_repository_is_not_published(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exported = trained / "work" / "model" / "onnx" / "model.fp16.onnx"
+    monkeypatch.setattr(compact_model, "export", lambda model: {"file": str(exported)})
     monkeypatch.setattr(compact_model, "MOST_BYTES", 1000)
     with pytest.raises(CheckFailedError, match=r"at most 1,000 may go into the repository"):
         run(trained, models=trained / "others")
@@ -101,6 +105,26 @@ def test_a_card_alone_says_that_the_model_is_not_there_and_how_it_is_made(traine
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", f"{NAME}.md"]
     card = (tmp_path / f"{NAME}.md").read_text()
     assert "not in the repository" in card
-    assert "--recipe recipe.yaml --weights first.safetensors --card-only" in card
+    assert "--recipe recipe.yaml --weights first.safetensors --card-only --work runs/" in card
+    assert f"--model runs/{NAME}/model/onnx/model.fp16.onnx" in card
     assert "| first weights | first.safetensors |" in card
     assert "pretrained:" not in card  # which the file overrules
+
+
+def test_commands_name_the_projects_recipes_as_they_are_found() -> None:
+    result = {"recipe_file": "strong.yaml", "weights": None}
+    assert training_options(result, "strong-compact.yaml") == " --recipe recipes/strong.yaml"
+    assert training_options(result, "strong.yaml") == ""
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("mobilenetv2_100", "lgeu-mobilenetv2-market1501"),
+        ("resnet50", "lgeu-resnet50-market1501"),
+        ("tf_efficientnet_lite0", "lgeu-tf-efficientnet-lite0-market1501"),
+        ("mobilenetv3_small_050", "lgeu-mobilenetv3-small-050-market1501"),
+    ],
+)
+def test_models_are_called_after_their_backbone(backbone: str, name: str) -> None:
+    assert compact_model.model_name(backbone) == name

@@ -207,7 +207,7 @@ def test_the_page_says_what_came_out_either_way(
 
 
 def test_a_section_without_its_end_is_refused_and_nothing_after_it_is_lost() -> None:
-    with pytest.raises(InputError, match="without '<!-- end of table1.json -->' after it"):
+    with pytest.raises(InputError, match=r"without '<!-- end of table1\.json -->' after it"):
         table1_page.updated("# Results\n\n<!-- from table1.json -->\nold\n\n## After\n", "table1.json", "new\n")
     with_none = table1_page.updated("# Results\n", "table1.json", "new\n")
     assert with_none == "# Results\n\n<!-- from table1.json -->\nnew\n<!-- end of table1.json -->\n"

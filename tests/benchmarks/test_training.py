@@ -27,10 +27,11 @@ def throughput(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipes = tmp_path / "recipes"
     recipes.mkdir()
     (recipes / "tiny.yaml").write_text(
-        "backbone: resnet10t\nstrips: 2\nheight: 64\nwidth: 32\nbatch_size: 8\nimages_per_identity: 2\n"
+        "backbone: resnet10t\nstrips: 2\nheight: 64\nwidth: 32\nbatch_size: 32\nimages_per_identity: 8\n"
         "triplet_weight: 1.0\nrandom_erasing: 0.5\nema: 0.9\noptimiser: adamw\n"
     )
     monkeypatch.setattr(training_throughput, "ROOT", tmp_path)
+    monkeypatch.setattr(training_throughput, "WARM_UP_STEPS", 1)
     return tmp_path / "figures.json"
 
 

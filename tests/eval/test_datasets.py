@@ -90,9 +90,10 @@ def test_a_zip_whose_entries_carry_extra_fields_is_read(market: Path, tmp_path: 
 def test_of_a_file_that_is_twice_in_a_zip_the_later_one_is_taken(market: Path, tmp_path: Path) -> None:
     """As a zip has it that was updated by appending."""
     name, later = "query/0003_c1s1_000101_00.jpg", "query/0005_c2s1_000102_00.jpg"
-    with zipfile.ZipFile(tmp_path / "updated.zip", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        for source in (name, later):
-            archive.writestr(name, (market / source).read_bytes())
+    with zipfile.ZipFile(tmp_path / "updated.zip", "w") as archive:
+        archive.writestr(name, (market / name).read_bytes())
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(name, (market / later).read_bytes())
     dataset = open_dataset(tmp_path / "updated.zip")
     assert [image.name for image in dataset.query] == [name]
     np.testing.assert_array_equal(dataset.read(dataset.query[0]), read_image(market / later))

