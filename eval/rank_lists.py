@@ -94,7 +94,7 @@ def choose_queries(per_query: PerQuery, count: int, seed: int) -> tuple[Choice, 
 
 
 def find_queries(names: Sequence[str], query: Embeddings) -> tuple[Choice, ...]:
-    """The queries of these names, in their order.
+    """The queries of these names, in their order and each once.
 
     Args:
         names: paths inside the data set, or their last parts.
@@ -103,7 +103,8 @@ def find_queries(names: Sequence[str], query: Embeddings) -> tuple[Choice, ...]:
     Raises:
         InputError: a name is that of no query, or of more than one.
     """
-    return tuple(Choice(_row(name, query.names.tolist()), "asked for") for name in dict.fromkeys(names))
+    known = query.names.tolist()
+    return tuple(Choice(row, "asked for") for row in dict.fromkeys(_row(name, known) for name in names))
 
 
 def rank_lists(evaluation: Evaluation, choices: Sequence[Choice], top: int) -> tuple[RankList, ...]:

@@ -21,7 +21,6 @@ from .gate_pictures import channel_order, draw_gates, draw_legend, draw_response
 # Enough for means over all of them, and seconds on a CPU.
 _SAMPLE = 200
 
-
 _ALT = (
     "{}: the image, where its feature map is strong before and after the gates, and the gates' values over channels, "
     "one row a strip"
@@ -83,11 +82,11 @@ def _sample(gallery: Sequence[Image]) -> list[Image]:
 
 def _text(statistics: GateStatistics) -> tuple[str, ...]:
     means = ", ".join(f"{mean:.3f}" for mean in statistics.mean)
+    between_strips = f"{statistics.between_strips:.4f} between the strips of an image and by "
     lines = [
         f"Mean value of the gates of each strip, from the top: {means}.",
-        f"The gate of a channel differs by {statistics.between_strips:.4f} between the strips of an image and by "
-        f"{statistics.between_images:.4f} between images of the same strip (standard deviations; "
-        f"{statistics.images:,} gallery images).",
+        f"The gate of a channel differs by {between_strips if statistics.strips > 1 else ''}"
+        f"{statistics.between_images:.4f} between images (standard deviation; {statistics.images:,} gallery images).",
     ]
     pairs = statistics.correlation[np.triu_indices(statistics.strips, 1)]
     if pairs.size and np.isfinite(pairs).all():

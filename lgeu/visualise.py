@@ -117,9 +117,14 @@ def _write(
             section, figures = write_gate_sheets(checkpoint, dataset, _images(lists, dataset), folder.path / GATES)
             sections.append(section)
             names, absent = [*names, GATES], []
-        write_text(folder.path / PAGE, render_page(" on ".join(evaluation.run.source.values()), _ABOUT, sections))
+        write_text(folder.path / PAGE, render_page(_title(evaluation), _ABOUT, sections))
         write_json(folder.path / FIGURES, _figures(evaluation, lists, figures))
         folder.put_in_place([*names, FIGURES, PAGE], absent)
+
+
+def _title(evaluation: "Evaluation") -> str:
+    source = evaluation.run.source
+    return f"{source['data']}: {source['model']}"
 
 
 def _images(lists: "Sequence[RankList]", dataset: "ReidDataset") -> "list[Image]":

@@ -93,7 +93,7 @@ def test_the_worst_the_best_and_others_are_chosen_once_each() -> None:
 
 def test_queries_are_found_by_name(evaluation: Evaluation) -> None:
     query = evaluation.run.query
-    names = ["007.jpg", "query/002.jpg", "007.jpg"]
+    names = ["007.jpg", "query/002.jpg", "query/007.jpg"]
     assert find_queries(names, query) == (Choice(7, "asked for"), Choice(2, "asked for"))
     with pytest.raises(InputError, match=r"no query is called '07\.jpg'; the nearest of 12 is '007\.jpg'"):
         find_queries(["07.jpg"], query)

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
+from eval.datasets import open_dataset
 from eval.rank_pictures import FRAME, GAP, IMAGE_WIDTH, RIGHT, WRONG
 from lgeu.cli import main
+from lgeu.gate_sheets import write_gate_sheets
 from lgeu.synthetic.dataset import write_dataset
 from lgeu.synthetic.world import World
 from train.checkpoint import untrained_checkpoint
@@ -59,7 +61,9 @@ def test_a_checkpoint_gives_rank_lists_and_gates(
     assert content["gates"]["strips"] == 2
     page = (out / "index.html").read_text()
     assert page.count("<img") == page.count(' alt="') == 7
+    assert f"<h1>people: {checkpoint} on torch" in page
     assert "These pictures show people." in page
+    assert "between the strips of an image" in page
     assert [path.name for path in out.iterdir() if path.name.startswith("unfinished")] == []
 
 
@@ -85,6 +89,14 @@ def test_plain_pooling_has_no_gates_to_show(data: Path, tmp_path: Path, caplog: 
     assert main(["visualise", str(model), "--data", str(data), "--out", str(out), "--queries", "1"]) == 0
     assert "has no gates (plain pooling)" in caplog.text
     assert figures(out)["gates"] is None
+
+
+def test_a_single_gate_is_not_said_to_differ_between_strips(data: Path, tmp_path: Path) -> None:
+    model = untrained_checkpoint(tmp_path / "se.pt", backbone="mobilenetv3_small_050", gate="se", height=64, width=32)
+    dataset = open_dataset(data)
+    section, figures = write_gate_sheets(model, dataset, dataset.query[:1], tmp_path / "gates")
+    assert not any("between the strips" in line or "Correlation" in line for line in section.text)
+    assert (figures["strips"], figures["between_strips"]) == (1, 0)
 
 
 def test_what_cannot_be_shown_is_refused_and_earlier_pictures_stay(
