@@ -36,8 +36,9 @@ lint: env
 	$(BIN)/hadolint Dockerfile Dockerfile.jetson
 	$(BIN)/shellcheck scripts/*.sh .ci/run
 
+# Each process may need 2 GB.
 test: lint plugin-if-possible
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # The install of an edge device, without torch: needs nvcc and CMake.
 edge:

@@ -18,6 +18,18 @@ from runtime.errors import InputError, LgeuError, MissingDependencyError
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, a room's stay together: its fixtures are costly to make.
+
+    The README's commands come first. They are the longest of what cannot be divided.
+    """
+    tests = Path(__file__).parent
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(tests).parts[0]))
+    items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c() -> Iterator[None]:
     """Ctrl-C works in tests and in what they start, also where the test run is a job in the background."""
