@@ -43,7 +43,7 @@ def draw_rank_list(
     tiles = [
         _tile(query, QUERY, ("query", _person(ranked.person_id), f"camera {ranked.camera_id}")),
         *(
-            _tile(image, RIGHT if found.right else WRONG, _caption(rank, found))
+            _tile(image, RIGHT if found.right else WRONG, caption(rank, found))
             for rank, (image, found) in enumerate(zip(images, ranked.found, strict=True), start=1)
         ),
     ]
@@ -52,7 +52,8 @@ def draw_rank_list(
     return np.asarray(cv2.copyMakeBorder(row, GAP, GAP, 0, 0, cv2.BORDER_CONSTANT, value=_WHITE), np.uint8)
 
 
-def _caption(rank: int, found: Found) -> tuple[str, str, str]:
+def caption(rank: int, found: Found) -> tuple[str, str, str]:
+    """The lines below the gallery image at this rank."""
     verdict = "right" if found.right else "wrong"
     return f"{rank} {verdict} {found.cosine:.3f}", _person(found.person_id), f"camera {found.camera_id}"
 

@@ -44,6 +44,14 @@ def test_sizes_are_those_of_the_images(tmp_path: Path) -> None:
     assert (part.height, part.width) == (Spread(20, 30, 40), Spread(8, 10, 16))
 
 
+def test_of_many_images_those_looked_at_are_spread_over_all(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "anna"
+    folder.mkdir(parents=True)
+    for number in range(100):
+        cv2.imwrite(str(folder / f"door_{number:02d}.png"), np.zeros((20 if number < 60 else 40, 8, 3), np.uint8))
+    assert summarise_dataset(open_dataset(tmp_path / "data")).parts["train"].height == Spread(20, 20, 40)
+
+
 def test_an_image_that_cannot_be_decoded_is_named(market: Path) -> None:
     (market / "query" / "0003_c1s1_000101_00.jpg").write_text("no image")
     with pytest.raises(InputError, match=r"0003_c1s1_000101_00\.jpg .*not a readable image"):

@@ -119,17 +119,18 @@ def counts(dataset: ReidDataset | Halves) -> list[tuple[int, int, int]]:
     [
         ("Market-1501", market_1501, [(12_936, 751, 6), (3_368, 750, 5), (19_732, 750, 6)]),
         ("DukeMTMC-reID", duke, [(16_522, 702, 8), (2_228, 702, 4), (17_661, 1_110, 8)]),
+        ("CUHK03-NP (detected)", lambda: cuhk03(7_365, 5_332), [(7_365, 767, 2), (1_400, 700, 2), (5_332, 700, 2)]),
         ("CUHK03-NP (labeled)", lambda: cuhk03(7_368, 5_328), [(7_368, 767, 2), (1_400, 700, 2), (5_328, 700, 2)]),
     ],
 )
-def test_published_data_sets_are_called_by_their_names(
+def test_published_data_sets_are_called_by_their_names_whatever_their_files_are_called(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     name: str,
     files: Callable[[], list[str]],
     expected: list[tuple[int, int, int]],
 ) -> None:
-    dataset = open_dataset(in_zip(tmp_path / "data.zip", files()))
+    dataset = open_dataset(in_zip(tmp_path / "market1501.zip", files()))
     assert dataset.name == name
     assert counts(dataset) == expected
     assert dataset.differences == ()

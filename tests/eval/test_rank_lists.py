@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from eval.evaluation import Evaluation, Run, evaluate_run
 from eval.metrics import PerQuery
 from eval.picture_page import Picture, Section, render_page
-from eval.rank_lists import Choice, choose_queries, find_queries, rank_lists
-from eval.rank_pictures import FRAME, GAP, IMAGE_HEIGHT, IMAGE_WIDTH, QUERY, RIGHT, WRONG, draw_rank_list
+from eval.rank_lists import Choice, Found, choose_queries, find_queries, rank_lists
+from eval.rank_pictures import FRAME, GAP, IMAGE_HEIGHT, IMAGE_WIDTH, QUERY, RIGHT, WRONG, caption, draw_rank_list
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 
@@ -113,6 +113,11 @@ def test_frames_are_green_where_right_and_red_where_wrong(evaluation: Evaluation
     right = [gallery.person_ids[place] == ranked.person_id for place in expected_rows(evaluation, 1)[:TOP]]
     assert 0 < sum(right) < TOP
     assert colours == [QUERY, *(RIGHT if each else WRONG for each in right)]
+
+
+def test_captions_say_what_the_colours_say() -> None:
+    assert caption(2, Found("a.jpg", 7, 3, 0.51249, right=True)) == ("2 right 0.512", "person 7", "camera 3")
+    assert caption(10, Found("b.jpg", 0, 1, -0.5, right=False)) == ("10 wrong -0.500", "distractor", "camera 1")
 
 
 def test_the_whole_image_is_shown_in_its_proportions(evaluation: Evaluation) -> None:

@@ -11,6 +11,7 @@ import pytest
 from eval.datasets import open_dataset
 from eval.rank_pictures import FRAME, GAP, IMAGE_WIDTH, RIGHT, WRONG
 from lgeu.cli import main
+from lgeu.gate_pictures import HEIGHT
 from lgeu.gate_sheets import write_gate_sheets
 from lgeu.synthetic.dataset import write_dataset
 from lgeu.synthetic.world import World
@@ -97,6 +98,12 @@ def test_a_single_gate_is_not_said_to_differ_between_strips(data: Path, tmp_path
     section, figures = write_gate_sheets(model, dataset, dataset.query[:1], tmp_path / "gates")
     assert not any("between the strips" in line or "Correlation" in line for line in section.text)
     assert (figures["strips"], figures["between_strips"]) == (1, 0)
+    persons = [image.person_id for image in dataset.gallery]
+    assert figures["images"] == len(persons) - persons.count(-1) < len(persons)
+    drawn = cv2.imread(str(tmp_path / "gates" / "001.jpg"))[:, : HEIGHT // 2].mean((0, 1))
+    blue, green, red = dataset.read(dataset.query[0]).mean((0, 1))
+    assert abs(blue - red) > 8
+    np.testing.assert_allclose(drawn, [blue, green, red], atol=3)
 
 
 def test_what_cannot_be_shown_is_refused_and_earlier_pictures_stay(
