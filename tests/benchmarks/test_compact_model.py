@@ -26,9 +26,14 @@ height: 64
 width: 32
 epochs: 1
 batch_size: 4
+images_per_identity: 2
 lr: 0.02
 milestones: []
 crop_padding: 2
+neck: bn
+triplet_weight: 1.0
+ema: 0.5
+validate_every: 1
 """
 NAME = "lgeu-resnet10t-market1501"
 

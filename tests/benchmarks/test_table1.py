@@ -152,6 +152,12 @@ def test_the_standard_error_over_persons_is_that_of_repeated_draws() -> None:
     assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
 
 
+def test_of_one_query_each_it_is_the_standard_error_of_a_mean() -> None:
+    precision = np.random.default_rng(0).uniform(size=7)
+    metrics = make_run("se", 0, precision, np.arange(7)).metrics("cosine")
+    assert standard_error_persons([metrics], np.arange(7), "mAP") == pytest.approx(precision.std(ddof=1) / 7**0.5)
+
+
 def figures_of(difference: float, found: str) -> dict[str, Any]:
     interval = {"low": difference - 0.01, "high": difference + 0.01}
     each = {"difference": difference, "persons": interval, "verdict": found}

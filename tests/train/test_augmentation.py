@@ -82,6 +82,7 @@ def test_erasing_overwrites_one_rectangle_of_the_published_sizes() -> None:
     assert 0.34 < max(areas) < 0.41
     assert 0.28 < min(aspects) < 0.5
     assert 2.5 < max(aspects) < 3.6
+    assert 1.4 < np.median(aspects) < 2.2  # drawn evenly, so that most are higher than wide
 
 
 def test_erasing_comes_after_the_crop_and_as_often_as_asked() -> None:
