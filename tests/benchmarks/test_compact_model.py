@@ -25,8 +25,8 @@ reduction: 4
 height: 64
 width: 32
 epochs: 1
-batch_size: 4
-images_per_identity: 2
+batch_size: 8
+images_per_identity: 4
 lr: 0.02
 milestones: []
 crop_padding: 2

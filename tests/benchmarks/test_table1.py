@@ -26,7 +26,7 @@ reduction: 4
 height: 64
 width: 32
 epochs: 1
-batch_size: 4
+batch_size: 8
 lr: 0.02
 milestones: []
 crop_padding: 2
