@@ -48,6 +48,7 @@ def run_command(program: str, command: Callable[[], None]) -> int:
             print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
+        if speaks_for_all():
+            print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0

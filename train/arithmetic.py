@@ -31,7 +31,7 @@ class Arithmetic:
         Raises:
             InputError: the device cannot compute in it.
         """
-        has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported()
+        has_bfloat16 = device.type == "cpu" or torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "auto":
             fast = "bf16" if has_bfloat16 else "fp16"
             return cls(device, _TYPES["fp32" if device.type == "cpu" else fast])

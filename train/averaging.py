@@ -1,27 +1,19 @@
 """The running average of the weights, which generalises better than where the last step left them."""
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from timm.utils.model_ema import ModelEmaV3
 
 from .model import LgeuNet
 
 
-def running_average(net: LgeuNet, decay: float) -> AveragedModel:
-    """An exponential moving average of a network's weights and of batch norm's statistics.
+def running_average(net: LgeuNet, decay: float) -> ModelEmaV3:
+    """An exponential moving average of a network's weights and of batch norm's statistics, in its `module`.
+
+    The first step copies, and step n leaves (n - 1) / (n + 9) of the average, up to `decay`: a run of few steps would
+    otherwise end near where it began.
 
     Args:
-        net: what is trained; `update_parameters(net)` after every step. The first one copies.
-        decay: share of the average that a step leaves, in 0..1; it spans about 1 / (1 - decay) steps.
+        net: what is trained; `update(net, step)` after every step, counted from 1 over all epochs.
+        decay: share of the average that a later step leaves, in 0..1; it spans about 1 / (1 - decay) steps.
     """
-    average_floats = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
-        if averaged[0].is_floating_point():
-            average_floats(averaged, current, steps)
-        else:  # batch norm's counters: an average rounded down would never move
-            torch._foreach_copy_(list(averaged), list(current))
-
-    return AveragedModel(net, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+    average = ModelEmaV3(net, decay=decay, use_warmup=True, warmup_gamma=10.0, warmup_power=1.0)
+    return average.requires_grad_(False)

@@ -19,7 +19,7 @@ from .logs import EpochRecord, TrainingLogs
 from .meter import EpochMeter
 from .processes import join_processes, shared_errors
 from .recipe import Recipe
-from .resume import BEST, CHECKPOINT, Standing, describe_kept, remove_unfinished, restore, save
+from .resume import BEST, CHECKPOINT, Standing, check_finite, describe_kept, remove_unfinished, restore, save
 from .run import Run, prepare
 from .schedule import learning_rate
 from .validation import METRICS, can_validate, is_due, validate, write_metrics
@@ -87,6 +87,8 @@ def _announce(run: Run) -> None:
         run.accelerator.device if processes == 1 else f"{processes} processes",
         run.arithmetic,
     )
+    if run.recipe.validate_every and not can_validate(run):
+        LOGGER.info("%s has no query and gallery images: nothing is validated", run.dataset.name)
 
 
 def _train(run: Run, standing: Standing) -> None:
@@ -115,6 +117,7 @@ def _finish_epoch(
     run: Run, record: EpochRecord, standing: Standing, logs: TrainingLogs
 ) -> tuple[Standing, Evaluation | None]:
     """Validate where that is due, log and save."""
+    check_finite(run, record.epoch)
     evaluation = validate(run) if is_due(run, record.epoch) else None
     record, standing = record.validated(evaluation), standing.after_epoch(evaluation)
     # The log first: a row without its checkpoint is dropped on resuming, a missing one could not be made again.
@@ -137,6 +140,8 @@ def _train_epoch(run: Run, epoch: int) -> EpochRecord:
         rate = learning_rate(run.recipe, epoch, step / steps)
         with _memory_errors(run):
             _train_step(run, rate, images, labels, meter)
+        if run.average is not None:
+            run.average.update(run.classifier.net, epoch * steps + step + 1)
         if (step + 1) % _STEPS_A_LOOK == 0 or step + 1 == steps:
             meter.fetch()
             if meter.diverged is not None:
@@ -160,8 +165,6 @@ def _train_step(run: Run, rate: float, images: torch.Tensor, labels: torch.Tenso
     run.accelerator.backward(run.scaler.scale(loss))
     run.scaler.step(run.optimiser)
     run.scaler.update()
-    if run.average is not None:
-        run.average.update_parameters(run.classifier.net)
     meter.add(loss, logits, labels)
 
 

@@ -30,7 +30,7 @@ class EpochMeter:
         """Take in this process's share of a step; nothing is fetched yet."""
         hits = (logits.argmax(1) == labels).sum()
         images = torch.full_like(hits, len(labels))
-        self._pending.append(torch.stack([loss.detach().double(), hits.double(), images.double()]))
+        self._pending.append(torch.stack([loss.detach().float(), hits.float(), images.float()]))
 
     def fetch(self) -> None:
         """Bring the sums up to date; to be called in all processes at the same step."""

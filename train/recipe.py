@@ -53,17 +53,18 @@ class Recipe(BaseModel):
         label_smoothing: share of the target spread over all identities, in 0..1.
         triplet_weight: of the batch-hard triplet loss, added to the softmax loss; 0 for none.
         triplet_margin: of that loss, as a Euclidean distance; null for the soft margin, log(1 + exp(d_p - d_n)).
-        ema: decay of the running average of the weights, which is what is validated and deployed; 0 for none.
+        ema: decay of the running average of the weights, which is what is validated and deployed; 0 for none. Its first
+            steps leave less, see `train.averaging`.
         seed: of weights, order and augmentation.
         workers: processes that augment; 0 does it in the training process.
         precision: of convolutions and products: "fp32", "bf16", "fp16"; "auto" is bfloat16 on a GPU (float16 where it
-            lacks that) and float32 without one.
+            lacks that or emulates it) and float32 without one.
         channels_last: keep the weights in the images' own memory format, which is faster nearly everywhere.
         compile: run the backbone through torch.compile.
         validate_every: epochs between validations on the query and gallery images; 0 measures at the end only.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     backbone: str = "resnet50"
     pretrained: bool = False

@@ -49,9 +49,8 @@ def save(run: Run, standing: Standing) -> None:
     """Write the checkpoint, and `best.pt` beside it before that where this epoch is the best so far.
 
     Raises:
-        InputError: the weights are not finite, or a file cannot be written; what was there is kept.
+        InputError: a file cannot be written; what was there is kept.
     """
-    _check_finite(run, standing.epochs_done)
     best = standing.best
     # Before the checkpoint: a run killed in between repeats the epoch and writes the same file again.
     if best is not None and best.epoch == standing.epochs_done:
@@ -71,12 +70,15 @@ def save(run: Run, standing: Standing) -> None:
     if run.average is not None:
         # The checkpoint's model is the average; training goes on from the weights themselves.
         training["net"] = run.classifier.net.state_dict()
-        training["steps_averaged"] = int(run.average.n_averaged)
     save_checkpoint(run.path, run.deployed, run.dataset.name, training)
 
 
-def _check_finite(run: Run, epoch: int) -> None:
-    """A last step can spoil the weights though its loss was finite."""
+def check_finite(run: Run, epoch: int) -> None:
+    """A last step can spoil the weights though its loss was finite.
+
+    Raises:
+        InputError: they are not finite after this epoch, counted from 1.
+    """
     values = [value for value in run.classifier.state_dict().values() if value.is_floating_point()]
     if not torch.stack([value.isfinite().all() for value in values]).all():
         raise InputError(
@@ -117,8 +119,8 @@ def restore(run: Run) -> Standing:
         )
     _restore_weights(run, checkpoint)
     run.classifier.head.load_state_dict(training["head"])
-    run.optimiser.load_state_dict(training["optimiser"])
-    if run.scaler.is_enabled():
+    _restore_optimiser(run, training["optimiser"])
+    if run.scaler.is_enabled() and training["scaler"]:  # empty from a device that trained in another precision
         run.scaler.load_state_dict(training["scaler"])
     best = training.get("best")
     return Standing(int(training["epochs_done"]), Best(**best) if best else None)
@@ -130,7 +132,13 @@ def _restore_weights(run: Run, checkpoint: Checkpoint) -> None:
         return
     run.deployed.load_state_dict(checkpoint.model.state_dict())
     run.classifier.net.load_state_dict(checkpoint.training["net"])
-    run.average.n_averaged.fill_(checkpoint.training["steps_averaged"])
+
+
+def _restore_optimiser(run: Run, state: dict[str, Any]) -> None:
+    """How steps are computed is this machine's choice, whichever wrote the checkpoint."""
+    pairs = zip(state["param_groups"], run.optimiser.param_groups, strict=True)
+    groups = [{**group, "fused": own["fused"]} for group, own in pairs]
+    run.optimiser.load_state_dict({**state, "param_groups": groups})
 
 
 def _check_recipe(run: Run, recorded: Any) -> None:

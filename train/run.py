@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from eval.datasets import ReidDataset
@@ -54,7 +54,7 @@ class Run:
     loader: "DataLoader[Any]"
     classifier: LgeuClassifier
     model: nn.Module
-    average: AveragedModel | None
+    average: ModelEmaV3 | None
     loss: Loss
     optimiser: torch.optim.Optimizer
     arithmetic: Arithmetic

@@ -37,10 +37,11 @@ def test_a_bug_is_not_hidden() -> None:
         run_command("lgeu", lambda: raising(ZeroDivisionError()))
 
 
+@pytest.mark.parametrize(("error", "status"), [(InputError("torn"), 2), (KeyboardInterrupt(), 130)])
 def test_of_processes_that_were_launched_together_one_speaks(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for rank, lines in (("0", 1), ("1", 0)):
         monkeypatch.setenv("LOCAL_RANK", rank)
-        assert run_command("lgeu", lambda: raising(InputError("torn"))) == 2
-        assert capsys.readouterr().err.count("torn") == lines
+        assert run_command("lgeu", lambda: raising(error)) == status
+        assert capsys.readouterr().err.count("\n") == lines

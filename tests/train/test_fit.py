@@ -15,6 +15,7 @@ from eval.datasets import ReidDataset, open_dataset
 from eval.evaluation import evaluate_model
 from runtime.errors import InputError
 from train.checkpoint import load_checkpoint, save_checkpoint, untrained_checkpoint
+from train.classifier import LgeuClassifier
 from train.embedder import open_checkpoint
 from train.fit import fit
 from train.model import LgeuNet
@@ -139,6 +140,26 @@ def test_runs_of_the_first_version_resume(trained: Path, toy: ReidDataset, toy_r
     assert [bool(row["validation_mAP"]) for row in log_rows(tmp_path)] == [False, False, True]
 
 
+def test_runs_of_another_kind_of_device_resume(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU computes its steps fused, and float16 has a scaler; what the checkpoint says of them is another's."""
+    path = fit(toy_recipe.model_copy(update={"epochs": 1}), toy, tmp_path)
+    content = torch.load(path, weights_only=True)
+    content["training"]["optimiser"]["param_groups"][0]["fused"] = True
+    torch.save(content, path)
+    monkeypatch.setattr("train.arithmetic.Arithmetic.scaler", lambda _: torch.amp.GradScaler("cpu"))
+    training = load_checkpoint(fit(toy_recipe.model_copy(update={"epochs": 2}), toy, tmp_path, resume=True)).training
+    assert training["optimiser"]["param_groups"][0]["fused"] is None
+    assert training["scaler"]["_growth_tracker"] == 3  # it scaled the three steps
+
+
+def test_the_head_behind_a_neck_has_no_bias(toy_recipe: Recipe) -> None:
+    for neck in ("none", "bn"):
+        net = LgeuNet(**toy_recipe.model_copy(update={"neck": neck}).architecture())
+        assert (LgeuClassifier(net, 3).head.bias is None) == (neck == "bn")
+
+
 def test_the_best_validated_epoch_is_kept_and_says_that_it_was_chosen(
     toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -217,13 +238,6 @@ def test_a_compiled_backbone_trains_alike(
     assert load_checkpoint(path).model.state_dict().keys() == load_checkpoint(trained).model.state_dict().keys()
 
 
-def test_half_precision_needs_a_gpu(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(InputError, match="'fp16' needs a GPU"):
-        fit(toy_recipe.model_copy(update={"precision": "fp16"}), toy, tmp_path)
-
-
 def test_an_earlier_run_is_not_overwritten(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:
     before = trained.read_bytes()
     with pytest.raises(InputError, match="exists already"):
@@ -270,7 +284,7 @@ def test_a_diverging_run_keeps_its_last_good_checkpoint(toy: ReidDataset, toy_re
 def test_a_last_step_that_spoils_the_weights_is_not_saved(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
     """With one step an epoch the loss is finite, and what the step does to the weights shows in the next one only."""
     change = {"batch_size": 12, "lr": 1e-6, "weight_decay": 1e3, "milestones": [1], "gamma": 3e44, "warmup_epochs": 0}
-    recipe = toy_recipe.model_copy(update=change)
+    recipe = toy_recipe.model_copy(update={**change, "validate_every": 1})
     with pytest.raises(InputError, match=r"weights are not finite after epoch 2; .*keeps epoch 1"):
         fit(recipe, toy, tmp_path)
     kept = load_checkpoint(tmp_path / "checkpoint.pt")
@@ -289,7 +303,17 @@ def test_what_is_trained_on_is_said(
 ) -> None:
     with caplog.at_level(logging.INFO):
         fit(toy_recipe.model_copy(update={"epochs": 1}), toy, tmp_path)
-    assert any("12 images of 2 identities" in record.getMessage() for record in caplog.records)
+    assert "12 images of 2 identities" in caplog.text
+    assert "nothing is validated" not in caplog.text
+
+
+def test_a_validation_that_the_data_does_not_allow_is_announced(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 1, "validate_every": 1})
+    with caplog.at_level(logging.INFO):
+        fit(recipe, dataclasses.replace(toy, query=()), tmp_path)
+    assert "has no query and gallery images: nothing is validated" in caplog.text
 
 
 def test_a_few_steps_on_real_images_lower_the_loss(shared_data: Path, tmp_path: Path) -> None:

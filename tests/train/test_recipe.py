@@ -62,6 +62,7 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, wrong: str, right: str
         ("epochs: many", "epochs is 'many'"),
         ("epochs: 2.5", "epochs is 2.5"),
         ("lr: 1e-3", "lr is '1e-3'.*write it without quotes and with a decimal point"),
+        ("lr: .inf", "lr is inf"),
         ("flip: 1", "flip is 1"),
         ("gate: stripe", "gate is 'stripe'.*'strip', 'se' or 'none'"),
         ("milestones: [1, x]", r"milestones.1 is 'x'"),
