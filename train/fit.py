@@ -47,8 +47,8 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
         dataset: its `train` half is learnt; its query and gallery images are measured on, no more.
         out: folder for the results.
         resume: go on from the last epoch in `out`'s checkpoint, which must be of the same recipe (only `workers`,
-            `validate_every` and, without a cosine, `epochs` may differ) and identities. On a CPU the parameters come
-            out as those of an uninterrupted run.
+            `validate_every`, the folder of `weights` and, without a cosine, `epochs` may differ) and identities. On a
+            CPU the parameters come out as those of an uninterrupted run.
         cache: folder to keep the decoded images in, for this run and others; None keeps them in memory.
 
     Returns:
@@ -102,10 +102,11 @@ def _train(run: Run, standing: Standing) -> None:
             with shared_errors(run.accelerator):
                 if logs is not None:
                     standing, evaluation = _finish_epoch(run, record, standing, logs)
-    if run.accelerator.is_main_process and can_validate(run):
-        evaluation = evaluation or validate(run)
-        write_metrics(run, evaluation)
-        LOGGER.info("%s", evaluation.table())
+    with shared_errors(run.accelerator):  # so that no process leaves the others before this is through
+        if run.accelerator.is_main_process and can_validate(run):
+            evaluation = evaluation or validate(run)
+            write_metrics(run, evaluation)
+            LOGGER.info("%s", evaluation.table())
 
 
 def _open_logs(run: Run, standing: Standing) -> TrainingLogs:

@@ -154,8 +154,13 @@ def _check_recipe(run: Run, recorded: Any) -> None:
     # The cosine ends with the last epoch, so that another number of epochs is another schedule.
     free = _FREE - ({"epochs"} if run.recipe.schedule == "cosine" else set())
     for name, value in run.recipe.model_dump(exclude=free).items():
-        if getattr(former, name) != value:
+        if _comparable(name, getattr(former, name)) != _comparable(name, value):
             raise InputError(
                 f"{run.path} was trained with {name} {getattr(former, name)!r}, the recipe says {value!r}; "
                 "give the recipe it was trained with, or train into another folder"
             )
+
+
+def _comparable(name: str, value: Any) -> Any:
+    """The file of first weights is known by its name: where it lies depends on where the recipe is read from."""
+    return Path(value).name if name == "weights" and value is not None else value

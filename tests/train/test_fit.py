@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from timm.utils.model_ema import ModelEmaV3
 
 from eval.datasets import ReidDataset, open_dataset
 from eval.evaluation import evaluate_model
@@ -154,6 +155,21 @@ def test_runs_of_another_kind_of_device_resume(
     assert training["scaler"]["_growth_tracker"] == 3  # it scaled the three steps
 
 
+def test_the_weights_a_run_started_from_may_lie_elsewhere_when_it_resumes(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 1})
+    weights = tmp_path / "weights.pt"
+    torch.save(LgeuNet(**recipe.architecture()).backbone.state_dict(), weights)
+    fit(recipe.model_copy(update={"weights": str(weights)}), toy, tmp_path / "out")
+    weights.unlink()
+    moved = recipe.model_copy(update={"epochs": 2, "weights": "elsewhere/weights.pt"})
+    path = fit(moved, toy, tmp_path / "out", resume=True)
+    assert load_checkpoint(path).training["epochs_done"] == 2
+    with pytest.raises(InputError, match=r"weights 'elsewhere/weights.pt', the recipe says 'others.pt'"):
+        fit(moved.model_copy(update={"weights": "others.pt"}), toy, tmp_path / "out", resume=True)
+
+
 def test_the_head_behind_a_neck_has_no_bias(toy_recipe: Recipe) -> None:
     for neck in ("none", "bn"):
         net = LgeuNet(**toy_recipe.model_copy(update={"neck": neck}).architecture())
@@ -183,13 +199,21 @@ def test_the_best_validated_epoch_is_kept_and_says_that_it_was_chosen(
 
 
 def test_the_deployed_model_is_the_average_and_training_keeps_the_weights(
-    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    update, counted = ModelEmaV3.update, []
+
+    def counting(average: ModelEmaV3, net: LgeuNet, step: int) -> None:
+        counted.append(step)
+        update(average, net, step)
+
+    monkeypatch.setattr(ModelEmaV3, "update", counting)
     recipe = toy_recipe.model_copy(update={"epochs": 2})
     plain = load_checkpoint(fit(recipe, toy, tmp_path / "plain"))
     averaged = load_checkpoint(fit(recipe.model_copy(update={"ema": 0.9}), toy, tmp_path / "averaged"))
     for name, value in plain.model.state_dict().items():  # averaging does not disturb what is trained
         assert torch.equal(value, averaged.training["net"][name]), name
+    assert counted == [1, 2, 3, 4, 5, 6]  # over all epochs, not anew in each: the first copies
     weights = "backbone.conv1.0.weight"
     assert not torch.equal(averaged.model.state_dict()[weights], plain.model.state_dict()[weights])
 
@@ -214,7 +238,7 @@ def test_a_cosine_cannot_be_resumed_to_another_length(toy: ReidDataset, toy_reci
 def test_every_choice_of_a_recipe_trains(
     toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    recipe = toy_recipe.model_copy(update={"epochs": 6, "milestones": [5], **change})
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 6, "milestones": [5], **change})
     fit(recipe, dataclasses.replace(toy, query=(), gallery=()), tmp_path)
     losses = [float(row["loss"]) for row in log_rows(tmp_path)]
     assert losses[-1] < losses[0]
