@@ -107,6 +107,8 @@ def assert_same_state(one: Path, other: Path) -> None:
 def test_a_run_killed_in_an_epoch_and_in_a_save_ends_as_if_it_had_not_been(
     recipe: Recipe, whole: Path, toy: ReidDataset, toy_folder: Path, tmp_path: Path
 ) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("runs are the same bit for bit on a CPU only, and CUDA does not survive a fork")
     out = tmp_path / "out"
     file = tmp_path / "recipe.yaml"
     file.write_text("\n".join(f"{name}: {value}" for name, value in recipe.model_dump(exclude={"weights"}).items()))
