@@ -38,7 +38,7 @@ lint: env
 
 # Each process may need 2 GB.
 test: lint plugin-if-possible
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # The install of an edge device, without torch: needs nvcc and CMake.
 edge:

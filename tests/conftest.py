@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from strip_gate_library import StripGateLibrary
@@ -18,16 +19,21 @@ from runtime.errors import InputError, LgeuError, MissingDependencyError
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, a room's stay together: its fixtures are costly to make.
-
-    The README's commands come first. They are the longest of what cannot be divided.
-    """
-    tests = Path(__file__).parent
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.relative_to(tests).parts[0]))
+    """The README's commands first: they take the longest of what cannot be divided among processes."""
     items.sort(key=lambda item: item.path.name != "test_readme.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes share the tests, one takes the whole of a room: its fixtures are costly to make."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class RoomScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "/".join(nodeid.partition("::")[0].split("/")[:2])  # a room's folder, or a file beside them
+
+    return RoomScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
