@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import os
 import resource
 import shutil
 import signal
@@ -17,6 +18,16 @@ from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import InputError, LgeuError, MissingDependencyError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    """Where several processes share the tests, each has cores of its own: threads that wait for others crawl."""
+    process, processes = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if process is None or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= processes:
+        os.sched_setaffinity(0, cores[int(process.removeprefix("gw")) :: processes])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
