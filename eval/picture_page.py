@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.dependencies import require
 from runtime.files import write_bytes
+
+from .html import html_templates
 
 _TEMPLATE = "pictures.html.j2"
 _QUALITY = 90
-_EXTRA = {"purpose": "a page of pictures", "install": "pip install 'lgeu-reid[report]'"}
+_PURPOSE = "a page of pictures"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def check_page() -> None:
     Raises:
         MissingDependencyError: jinja2 is not installed.
     """
-    require("jinja2", **_EXTRA)
+    html_templates(_PURPOSE)
 
 
 def render_page(title: str, text: Sequence[str], sections: Sequence[Section]) -> str:
@@ -64,13 +65,5 @@ def render_page(title: str, text: Sequence[str], sections: Sequence[Section]) ->
     Raises:
         MissingDependencyError: jinja2 is not installed.
     """
-    jinja2 = require("jinja2", **_EXTRA)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eval", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html: str = environment.get_template(_TEMPLATE).render(title=title, text=text, sections=sections)
+    html: str = html_templates(_PURPOSE).get_template(_TEMPLATE).render(title=title, text=text, sections=sections)
     return html

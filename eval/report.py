@@ -8,6 +8,7 @@ from runtime.dependencies import require
 from runtime.files import check_folder, write_json, write_text
 from runtime.manifest import UNTRAINED
 
+from .html import html_templates
 from .plots import cmc_plot, gap_plot
 from .stages import ParityReport
 
@@ -23,7 +24,7 @@ def check_report(out: Path) -> None:
         InputError: `out` or the folder it will lie in is no folder or cannot be written to.
         MissingDependencyError: as `write_report`.
     """
-    require("jinja2", **_EXTRA)
+    html_templates(_EXTRA["purpose"])
     require("matplotlib.figure", **_EXTRA)
     check_folder(out)
 
@@ -51,14 +52,7 @@ def write_report(report: ParityReport, out: Path) -> Path:
 
 def render_html(report: ParityReport) -> str:
     """The report as one HTML document; every text from outside is escaped."""
-    jinja2 = require("jinja2", **_EXTRA)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("eval", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_templates(_EXTRA["purpose"])
     environment.filters.update(percent=_percent, points=_points, scientific=_scientific, moment=_moment)
     html: str = environment.get_template(_TEMPLATE).render(
         report=report,
