@@ -15,11 +15,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import yaml
 from commands import RECIPES, training_options
 from market1501_cpu import describe_training
+from page_templates import fill_in
 from resumable import Training, epochs_done, train_missing
 
 from eval.datasets import ReidDataset, open_dataset
@@ -34,9 +34,8 @@ from runtime.errors import CheckFailedError
 from runtime.files import check_folder, check_target, sha256, write_bytes, write_json, write_text
 from train.recipe import Recipe, load_recipe
 
-HERE = Path(__file__).resolve().parent
 RECIPE = RECIPES / "strong-compact.yaml"
-MODELS = HERE.parent / "models"
+MODELS = Path(__file__).resolve().parents[1] / "models"
 SPLIT = "person%5"
 MOST_BYTES = 12_000_000
 EXPORT_CROPS = 256
@@ -193,10 +192,8 @@ def model_name(backbone: str) -> str:
 
 def card(result: dict[str, Any], name: str, card_only: bool) -> str:
     """The model card, from the figures."""
-    environment = jinja2.Environment(  # noqa: S701 (Markdown of our own figures, not HTML)
-        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    return environment.get_template("model_card.md.j2").render(
+    return fill_in(
+        "model_card.md.j2",
         **result,
         name=name,
         card_only=card_only,

@@ -13,16 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from commands import training_options
+from page_templates import fill_in
 from table1_figures import DISTANCES, FIGURES
 
 from runtime.console import run_command
 from runtime.errors import InputError
 from runtime.files import require_file, write_text
 
-HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "results.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 WIDTH = 140
 GATES = {"none": "none (average pooling)", "se": "se (SE unit)", "strip": "strip (LGEU)"}
 TITLES = {"rank1": "rank-1", "mAP": "mAP", "cosine": "cosine", "reranked": "re-ranked"}
@@ -74,12 +73,10 @@ def updated(page: str, name: str, text: str) -> str:
 
 def section(result: Mapping[str, Any], name: str) -> str:
     """Markdown, from the heading on."""
-    environment = jinja2.Environment(  # noqa: S701 (Markdown of our own figures, not HTML)
-        loader=jinja2.FileSystemLoader(HERE), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
     recipe = result["recipe"]
     errors = [figures["cosine"]["rank1"]["standard_error_persons"] for figures in result["gates"].values()]
-    text = environment.get_template("table1.md.j2").render(
+    text = fill_in(
+        "table1.md.j2",
         name=name,
         recipe=recipe,
         recipe_file=result["recipe_file"],
