@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of the trainings and the exported files")
     parser.add_argument("--out", type=Path, required=True, help="the figures (JSON)")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="how to train; default: strong-compact.yaml")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a line of the recipe")
     parser.add_argument("--weights", type=Path, help="the backbone's first weights; default: as the recipe says")
     parser.add_argument("--models", type=Path, default=MODELS, help="where model and card go; default: models/")
     parser.add_argument("--minutes", type=float, help="stop training after so long; the same command goes on")
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     check_target(arguments.out)
     check_folder(arguments.models)
-    recipe = load_recipe(arguments.recipe)
+    recipe = load_recipe(arguments.recipe, arguments.set)
     if arguments.weights is not None:
         recipe = recipe.model_copy(update={"weights": str(arguments.weights)})
     twin, model = trainings(recipe, arguments.data, arguments.work)
@@ -85,6 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
         "machine": describe_machine(),
         "versions": installed_versions(),
         "recipe_file": arguments.recipe.name,
+        "changes": arguments.set,
         "recipe": recipe.model_dump(exclude={"weights"}),
         "weights": None if recipe.weights is None else {"file": Path(recipe.weights).name},
         "twin": describe(twin) | {"evaluation": evaluate_twin(twin)},
