@@ -1,8 +1,11 @@
-"""What results say of the command that made them."""
+"""What results say of the command that made them, and of what it was given."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from runtime.files import sha256
+from train.recipe import Recipe
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 
@@ -21,3 +24,11 @@ def training_options(result: Mapping[str, Any], default: str) -> str:
     options = "" if recipe == default else f" --recipe {shown}"
     options += "".join(f" --set {change}" for change in result.get("changes", ()))
     return options + (f" --weights {result['weights']['file']}" if result["weights"] else "")
+
+
+def describe_weights(recipe: Recipe) -> dict[str, str] | None:
+    """The file that training started from; None for timm's own weights or random ones, which the recipe says."""
+    if recipe.weights is None:
+        return None
+    path = Path(recipe.weights)
+    return {"file": path.name, **({"sha256": sha256(path)} if path.exists() else {})}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from commands import RECIPES, training_options
+from commands import RECIPES, describe_weights, training_options
 from market1501_cpu import describe_training
 from page_templates import fill_in
 from resumable import Training, epochs_done, train_missing
@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace) -> None:
         "recipe_file": arguments.recipe.name,
         "changes": arguments.set,
         "recipe": recipe.model_dump(exclude={"weights"}),
-        "weights": None if recipe.weights is None else {"file": Path(recipe.weights).name},
+        "weights": describe_weights(recipe),
         "twin": describe(twin) | {"evaluation": evaluate_twin(twin)},
         "model": describe(model) | exported,
     }

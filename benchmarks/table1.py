@@ -17,6 +17,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from commands import describe_weights
 from kept_embeddings import kept_run
 from market1501_cpu import describe_training
 from resumable import Training, epochs_done, train_missing
@@ -126,14 +127,6 @@ def report(
         "differences": gate_differences(runs),
         "runs": [describe_run(each, evaluated[each.name]) for each in every if each.name in evaluated],
     }
-
-
-def describe_weights(recipe: Recipe) -> dict[str, str] | None:
-    """The file that training started from; None for timm's own weights or random ones, which the recipe says."""
-    if recipe.weights is None:
-        return None
-    path = Path(recipe.weights)
-    return {"file": path.name, **({"sha256": sha256(path)} if path.exists() else {})}
 
 
 def describe_data(dataset: ReidDataset, evaluated: Sequence[Evaluated]) -> dict[str, Any]:
