@@ -28,9 +28,12 @@ from eval.datasets import ReidDataset, open_dataset
 from eval.evaluation import counts, describe_reranking, evaluate_run, figures
 from eval.machine import describe_machine, installed_versions
 from eval.reranking import Reranking
+from lgeu.gate_sheets import sampled_gates
 from lgeu.models import open_model
 from runtime.console import configure_logging, run_command
 from runtime.files import check_target, sha256, write_json
+from train.checkpoint import load_checkpoint
+from train.gate_responses import gate_statistics
 from train.recipe import Recipe, load_recipe
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "table1-cpu.yaml"
@@ -150,7 +153,15 @@ def describe_run(training: Training, evaluated: Evaluated) -> dict[str, Any]:
         "training": describe_training(training.folder / "log.csv"),
         "cosine": figures(evaluated.metrics("cosine")),
         "reranked": figures(evaluated.metrics("reranked")),
+        "gate_values": describe_gates(training),
     }
+
+
+def describe_gates(training: Training) -> dict[str, Any] | None:
+    """How much the gates differ between strips and between images; None for plain pooling."""
+    if training.recipe.gate == "none":
+        return None
+    return gate_statistics(sampled_gates(load_checkpoint(training.checkpoint), training.dataset)).to_json()
 
 
 def _missing(result: dict[str, Any]) -> str:

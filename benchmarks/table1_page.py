@@ -93,6 +93,7 @@ def section(result: Mapping[str, Any], name: str) -> str:
         comparisons=len(list(_differences(result))),
         conclusions=[f"{_pair(pair)}: {_conclusion(found)}" for pair, found in result["differences"].items()],
         claim=_claim(result["differences"]),
+        gate_values=_gate_values(result),
         options=_options(result),
     )
     return "\n\n".join(_filled(block) for block in text.rstrip().split("\n\n")) + "\n"
@@ -190,6 +191,25 @@ def _outcome(found: Found | None) -> str:
     if len(signs) != 1:
         return "do not settle"
     return "support" if signs == {True} else "speak against"
+
+
+def _gate_values(result: Mapping[str, Any]) -> dict[str, str]:
+    """What the strips' gates do, of all seeds; empty where there are no two strips whose gates vary."""
+    values = [run["gate_values"] for run in result["runs"] if run["gate"] == "strip"]
+    pairs = [each["correlation"][a][b] for each in values for a in range(each["strips"]) for b in range(a)]
+    if not pairs or None in pairs:
+        return {}
+    return {
+        "images": f"{values[0]['images']}",
+        "between_strips": _mean_of(values, "between_strips"),
+        "between_images": _mean_of(values, "between_images"),
+        "lowest": f"{min(pairs):+.2f}",
+        "highest": f"{max(pairs):+.2f}",
+    }
+
+
+def _mean_of(values: list[dict[str, float]], name: str) -> str:
+    return f"{sum(each[name] for each in values) / len(values):.2f}"
 
 
 def _options(result: Mapping[str, Any]) -> str:

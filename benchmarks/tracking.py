@@ -1,9 +1,9 @@
 """Tracks and local identities on PETS 2009 S2.L1, with given and with detected boxes.
 
-    python benchmarks/tracking.py --data FOLDER --model retail-0287.onnx --detector yolox_nano.onnx --out FILE.json
+    python benchmarks/tracking.py --data FOLDER --model model.onnx --detector yolox_nano.onnx --out FILE.json
 
 FOLDER holds `vtest.avi`, `gt.txt` (MOT format) and `persons.json`, which says what tracks are the same person coming
-back. The embeddings are those of person-reidentification-retail-0287 (Open Model Zoo). Tracks are of
+back. The model is one of ours or, with `--retail`, person-reidentification-retail-0287 (Open Model Zoo). Tracks are of
 `AppearanceTracker`, MOTA and IDF1 of py-motmetrics at an intersection over union of .5. A visit (a ground-truth track)
 has the identity that most of its boxes have; a return is recognised where that is the identity of an earlier visit of
 the same person, and confused where it is one of somebody else's.
@@ -56,10 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--data", "--model", "--detector", "--out"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--retail", action="store_true", help="the model is person-reidentification-retail-0287")
     arguments = parser.parse_args()
     configure_logging()
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    with open_retail(arguments.model) as embedder:
+    opened = open_retail(arguments.model) if arguments.retail else Embedder.open(arguments.model, device="cpu")
+    with opened as embedder:
         given, detected = embed_video(arguments.data, YoloxDetector(arguments.detector), embedder)
     persons = {
         int(track): int(person)

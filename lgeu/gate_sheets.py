@@ -13,7 +13,7 @@ from runtime.embeddings import JUNK
 from runtime.manifest import Manifest
 from runtime.preprocess import preprocess
 from runtime.progress import progress
-from train.checkpoint import load_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.gate_responses import GateStatistics, gate_responses, gate_statistics
 
 from .gate_pictures import channel_order, draw_gates, draw_legend, draw_responses
@@ -44,7 +44,7 @@ def write_gate_sheets(
         InputError: there are no gates, an image cannot be read, or `out` cannot be written to.
     """
     loaded = load_checkpoint(checkpoint)
-    sampled = gate_responses(loaded.model, _read(dataset, _sample(dataset.gallery), loaded.manifest)).gates
+    sampled = sampled_gates(loaded, dataset)
     statistics, order = gate_statistics(sampled), channel_order(sampled)
     write_picture(out / "mean.jpg", np.vstack([draw_gates(sampled.mean(0), order), draw_legend()]))
     pictures = [
@@ -63,6 +63,15 @@ def write_gate_sheets(
         write_picture(out / path, draw_responses(image, responses.gates[number], order, *maps))
         pictures.append(Picture(f"{out.name}/{path}", _ALT.format(query.name), query.name))
     return Section("The gates", _text(statistics), tuple(pictures)), statistics.to_json()
+
+
+def sampled_gates(loaded: Checkpoint, dataset: ReidDataset) -> NDArray[np.float32]:
+    """(N, K, C) gates of N = 200 images, or all, spread over the gallery without its junk.
+
+    Raises:
+        InputError: there are no gates, or an image cannot be read.
+    """
+    return gate_responses(loaded.model, _read(dataset, _sample(dataset.gallery), loaded.manifest)).gates
 
 
 def _read(dataset: ReidDataset, images: Sequence[Image], manifest: Manifest) -> list[NDArray[np.uint8]]:

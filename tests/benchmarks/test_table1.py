@@ -89,8 +89,12 @@ def test_what_is_unfinished_is_named_and_left_out_and_the_rest_is_trained_once(
     expected = np.mean([maps["strip", seed] - maps["se", seed] for seed in (0, 1)])
     assert second["differences"]["strip-se"]["cosine"]["mAP"]["difference"] == pytest.approx(expected)
     assert second["data"]["validation_persons"] == 3
+    strips = {each["gate"]: each["gate_values"] and each["gate_values"]["strips"] for each in second["runs"]}
+    assert strips == {"none": None, "se": 1, "strip": 2}
 
     page = table1_page.section(second, "table1.json")
+    correlations = [each["gate_values"]["correlation"][1][0] for each in second["runs"] if each["gate"] == "strip"]
+    assert f"correlate by {min(correlations):+.2f} to {max(correlations):+.2f}" in page
     assert "Not complete" not in page
     assert f"| se (SE unit) | {100 * second['gates']['se']['cosine']['rank1']['mean']:.1f} ±" in page
 
@@ -193,6 +197,7 @@ def test_the_page_says_what_came_out_either_way(
         "data": {"name": "a split", "training_images": 9000, "training_persons": 600, "validation_persons": 150}
         | {"queries": 600, "valid_queries": 590, "gallery": 2000},
         "unfinished": [{"run": "none-2", "epochs_done": 4}],
+        "runs": [],
         "bootstrap": {"resamples": 10000, "persons": 142},
         "gates": gate_figures([make_run("se", seed, np.full(4, 0.4), np.arange(4)) for seed in range(2)]),
         "differences": {"strip-se": figures_of(difference, found)},
