@@ -38,7 +38,7 @@ from runtime.progress import progress
 from runtime.tracking import AppearanceTracker
 from runtime.video import read_frames
 
-THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8)
+THRESHOLDS = (0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 
 @dataclass(frozen=True)

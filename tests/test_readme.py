@@ -25,7 +25,7 @@ def readme_commands() -> list[str]:
 def workplace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """A folder from which the README's relative paths lead where they do in a checkout."""
     folder = tmp_path_factory.mktemp("readme")
-    for name in ("recipes", "runtime"):
+    for name in ("models", "recipes", "runtime"):
         (folder / name).symlink_to(repository / name)
     return folder
 

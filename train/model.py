@@ -89,7 +89,7 @@ class LgeuNet(nn.Module):
         if gate != "none":
             _check_strips(strips if gate == "strip" else 1, rows, height)
             self.pool = StripGate(channels, strips if gate == "strip" else 1, reduction)
-        self.neck: nn.Module = _batch_norm_neck(channels) if neck == "bn" else nn.Identity()
+        self.neck: nn.Module = batch_norm_neck(channels) if neck == "bn" else nn.Identity()
         if weights is not None:
             load_weights_file(self.backbone, weights)
         elif pretrained:
@@ -166,7 +166,7 @@ def _create_backbone(name: str) -> Any:
         raise InputError(_refusal(name, f"timm cannot make it without pooling and classifier ({error})")) from error
 
 
-def _batch_norm_neck(channels: int) -> nn.BatchNorm1d:
+def batch_norm_neck(channels: int) -> nn.BatchNorm1d:
     """BNNeck (Luo et al., "Bag of Tricks", 2019); without a shift, the softmax's boundaries meet at the origin."""
     neck = nn.BatchNorm1d(channels)
     neck.bias.requires_grad_(False)

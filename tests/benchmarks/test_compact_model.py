@@ -12,6 +12,7 @@ import torch
 from commands import training_options
 
 from eval.datasets import open_dataset
+from eval.evaluation import evaluate_model
 from lgeu.models import open_model
 from runtime.embedder import Embedder
 from runtime.errors import CheckFailedError
@@ -27,7 +28,7 @@ width: 32
 epochs: 1
 batch_size: 8
 images_per_identity: 4
-lr: 0.02
+lr: 0.5
 milestones: []
 crop_padding: 2
 neck: bn
@@ -62,7 +63,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, **options: object) -> None:
     torch.set_num_threads(1)
     arguments = {"data": folder / "data", "work": folder / "work", "out": folder / "figures.json", "weights": None}
-    arguments |= {"recipe": folder / "recipe.yaml", "models": folder / "models", "minutes": None, "card_only": False}
+    arguments |= {"recipe": folder / "recipe.yaml", "models": folder / "models"}
+    arguments |= {"set": ["lr=0.02"], "minutes": None, "card_only": False}
     compact_model.run(argparse.Namespace(**{**arguments, **options}))
 
 
@@ -90,6 +92,7 @@ def test_the_card_says_what_the_figures_say(trained: Path) -> None:
     assert f"| twin, PyTorch, re-ranked | {100 * twin['checkpoint']['rank1']:.1f} |" in card
     assert "**For research only.**" in card
     assert "backbone: resnet10t\n" in card
+    assert "lr: 0.02\n" in card
     assert "not in the repository" not in card
     assert f"--model models/{NAME}.fp16.onnx" in card
 
@@ -104,15 +107,16 @@ def test_what_is_too_large_for_a_repository_is_not_published(trained: Path, monk
 
 
 def test_a_card_alone_says_that_the_model_is_not_there_and_how_it_is_made(trained: Path, tmp_path: Path) -> None:
-    figures = json.loads((trained / "figures.json").read_text()) | {"weights": {"file": "first.safetensors"}}
+    weights = {"file": "first.safetensors", "sha256": "ab12"}
+    figures = json.loads((trained / "figures.json").read_text()) | {"weights": weights}
     arguments = argparse.Namespace(models=tmp_path, out=tmp_path / "figures.json", card_only=True)
     compact_model.publish(figures, load_recipe(trained / "recipe.yaml"), arguments)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures.json", f"{NAME}.md"]
     card = (tmp_path / f"{NAME}.md").read_text()
     assert "not in the repository" in card
-    assert "--recipe recipe.yaml --weights first.safetensors --card-only --work runs/" in card
+    assert "--recipe recipe.yaml --set lr=0.02 --weights first.safetensors --card-only --work runs/" in card
     assert f"--model runs/{NAME}/model/onnx/model.fp16.onnx" in card
-    assert "| first weights | first.safetensors |" in card
+    assert "| first weights | first.safetensors, SHA-256 ab12 |" in card
     assert "pretrained:" not in card  # which the file overrules
 
 
@@ -133,3 +137,22 @@ def test_commands_name_the_projects_recipes_as_they_are_found() -> None:
 )
 def test_models_are_called_after_their_backbone(backbone: str, name: str) -> None:
     assert compact_model.model_name(backbone) == name
+
+
+def test_published_models_are_those_of_their_cards_and_figures(repository: Path) -> None:
+    cards = sorted((repository / "models").glob("*.md"))
+    files = {path.name for path in (repository / "models").glob("*.onnx")}
+    assert files <= {f"{card.stem}.fp16.onnx" for card in cards}
+    for card in cards:
+        figures = json.loads((repository / "benchmarks" / "results" / f"{card.stem}.json").read_text())
+        model = card.with_name(f"{card.stem}.fp16.onnx")
+        assert compact_model.card(figures, card.stem, card_only=not model.exists()) == card.read_text()
+        if model.exists():
+            assert sha256(model) == figures["model"]["sha256"]
+            assert model.stat().st_size <= compact_model.MOST_BYTES
+
+
+def test_the_published_model_finds_the_people_whom_it_has_seen(repository: Path, shared_data: Path) -> None:
+    dataset = open_dataset(shared_data / "market1501-train.zip", compact_model.SPLIT)
+    with Embedder.open(repository / "models" / "lgeu-mobilenetv2-market1501.fp16.onnx") as embedder:
+        assert evaluate_model(embedder, dataset).metrics.cmc[0] > 0.95
