@@ -167,7 +167,10 @@ def _create_backbone(name: str) -> Any:
 
 
 def batch_norm_neck(channels: int) -> nn.BatchNorm1d:
-    """BNNeck (Luo et al., "Bag of Tricks", 2019); without a shift, the softmax's boundaries meet at the origin."""
+    """BNNeck (Luo et al., "Bag of Tricks", 2019), (N, channels) to (N, channels).
+
+    Without a shift the softmax's boundaries meet at the origin.
+    """
     neck = nn.BatchNorm1d(channels)
     neck.bias.requires_grad_(False)
     return neck

@@ -141,6 +141,7 @@ def test_models_are_called_after_their_backbone(backbone: str, name: str) -> Non
 
 def test_published_models_are_those_of_their_cards_and_figures(repository: Path) -> None:
     cards = sorted((repository / "models").glob("*.md"))
+    assert cards
     files = {path.name for path in (repository / "models").glob("*.onnx")}
     assert files <= {f"{card.stem}.fp16.onnx" for card in cards}
     for card in cards:
