@@ -1,5 +1,6 @@
 """Batches through an engine, so that one is copied to the GPU while the one before it is computed."""
 
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import cycle
@@ -75,7 +76,10 @@ class EngineQueue:
         self._engine = engine
         self._device = device
         self._streams = streams
-        self._slots = [Slot(manifest, self._described.max_batch, device, resources) for _ in range(_SLOTS)]
+        self._slots = [
+            Slot(manifest, self._described.max_batch, engine.create_contexts(), device, resources)
+            for _ in range(_SLOTS)
+        ]
         self._next = cycle(self._slots)
         self._graphs = None if engine.captures_itself else CudaGraphs(device, streams.compute, name)
         if self._graphs is not None:
@@ -166,13 +170,17 @@ class EngineQueue:
         device.record_event(slot.done, compute)
 
     def _compute(self, shape: tuple[int, ...], profile: int, slot: Slot) -> None:
+        def prepare(context: int) -> Callable[[], None]:
+            return self._engine.prepare(context, shape, slot.images, slot.embeddings)
+
         def work() -> None:
-            self._engine.enqueue(profile, shape, slot.images, slot.embeddings)
+            prepare(slot.contexts[profile])()
 
         if self._graphs is None:
             work()
         else:
-            self._graphs.run((profile, shape, slot.images), work)
+            key = profile, shape, slot.images
+            self._graphs.run(key, work, lambda: prepare(self._engine.create_context(profile)))
 
     def _drain(self) -> None:
         # Where the GPU failed, nothing runs any more.

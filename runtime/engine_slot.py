@@ -49,10 +49,13 @@ class Slot:
         embeddings: address of the embeddings on the device.
         uploaded: event behind the upload.
         done: event behind the download.
+        contexts: the engine's, one for each profile, that compute what is in the slot.
         pending: the batch that is in the slot; None when nothing is.
     """
 
-    def __init__(self, manifest: Manifest, max_batch: int, device: CudaDevice, resources: ExitStack) -> None:
+    def __init__(
+        self, manifest: Manifest, max_batch: int, contexts: list[int], device: CudaDevice, resources: ExitStack
+    ) -> None:
         """Allocate; the device is current.
 
         Raises:
@@ -68,6 +71,7 @@ class Slot:
         self.embeddings = free_later(resources, device.free, device.allocate(output_size))
         self.uploaded = free_later(resources, device.destroy_event, device.create_event())
         self.done = free_later(resources, device.destroy_event, device.create_event())
+        self.contexts = contexts
         self.pending: PendingBatch | None = None
         self._device = device
 

@@ -23,9 +23,9 @@ class TensorRTBackend:
     """A backend (see `runtime.backend.QueueingBackend`) on an engine.
 
     Any threads may share it. Batches run in the order in which they are submitted, each in the profile that
-    `EngineManifest.profile_for` names; while one is computed, the next is copied to the GPU. All memory is allocated
-    here, for two batches of the largest size. It works in the GPU's primary context, which is the calling thread's
-    during a call only.
+    `EngineManifest.profile_for` names; while one is computed, the next is copied to the GPU. The memory of two batches
+    of the largest size and of the network is allocated here; only CUDA graphs, of which there are 32 at most, take
+    some later. It works in the GPU's primary context, which is the calling thread's during a call only.
     """
 
     def __init__(self, path: Path, plugin: Path | None = None) -> None:

@@ -1,6 +1,8 @@
-"""A deserialised engine: one execution context for each of its profiles, in memory that they share."""
+"""A deserialised engine, and its execution contexts in memory that they share."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +20,8 @@ from .tensorrt_log import collecting_logger, complaint
 class TensorRTEngine:
     """Queues batches of an engine on one stream, by one thread at a time.
 
-    Each profile has an execution context of its own, so that none is switched while batches run. On one stream they
-    run one after the other, so that all work in the same scratch memory, as large as the neediest profile's.
+    An execution context stays in its profile, so that none is switched while batches run. On one stream they run one
+    after the other, so that all work in the same scratch memory, as large as the neediest profile's.
 
     Attributes:
         captures_itself: TensorRT-RTX makes CUDA graphs of its own, once its kernels for a batch size are compiled; one
@@ -57,6 +59,7 @@ class TensorRTEngine:
         self._messages: list[str] = logger.errors
         self._runtime = create_runtime(library.trt, logger, cast("EngineManifest", manifest.engine))
         self._engine: Any = None
+        self._context_options: Any = None
         resources.callback(self._release_engine)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
@@ -70,44 +73,62 @@ class TensorRTEngine:
             free_later(resources, device.free, self._scratch)
         self._contexts: list[Any] = []
         resources.callback(self._contexts.clear)
-        for profile in range(self._engine.num_optimization_profiles):
-            self._add_context(profile)
+        self._context_options = self._create_context_options()
 
-    def enqueue(self, profile: int, shape: tuple[int, ...], images: int, embeddings: int) -> None:
-        """Queue a batch; the device is current.
+    def create_contexts(self) -> list[int]:
+        """A new execution context for each profile; see `create_context`."""
+        return [self.create_context(profile) for profile in range(self._engine.num_optimization_profiles)]
 
-        Args:
-            profile: index of the profile it runs in.
-            shape: of the input.
-            images: address of the input, which must stay as it is until the batch is done.
-            embeddings: address of the output, which is not to be used by others until then.
+    def create_context(self, profile: int) -> int:
+        """Number of a new execution context in the profile of that index; the device is current.
 
         Raises:
-            DeviceError: TensorRT refused.
+            DeviceError: TensorRT refused, e.g. for want of memory.
         """
         self._messages.clear()
         contexts = self._contexts
-        if not contexts[profile].set_input_shape(INPUT, shape):
-            raise DeviceError(f"the engine refused the input shape {shape} ({complaint(self._messages)})")
-        for name, address in ((INPUT, images), (OUTPUT, embeddings)):
-            if not contexts[profile].set_tensor_address(name, address):
-                raise DeviceError(f"the engine refused the address of {name} ({complaint(self._messages)})")
-        if not contexts[profile].execute_async_v3(self._stream):
-            raise DeviceError(f"the engine failed on a batch of {shape[0]} ({complaint(self._messages)})")
-
-    def _add_context(self, profile: int) -> None:
-        self._contexts.append(self._engine.create_execution_context(self._context_options()))
-        if self._contexts[-1] is None:
+        contexts.append(self._engine.create_execution_context(self._context_options))
+        if contexts[-1] is None:
             raise DeviceError(
                 f"{self._path} got no execution context ({complaint(self._messages)}); free memory on the GPU"
             )
         if self._scratch_size:
-            self._contexts[-1].set_device_memory(self._scratch, self._scratch_size)
+            contexts[-1].set_device_memory(self._scratch, self._scratch_size)
         # A new context is in profile 0.
-        if profile and not self._contexts[-1].set_optimization_profile_async(profile, self._stream):
+        if profile and not contexts[-1].set_optimization_profile_async(profile, self._stream):
             raise DeviceError(f"the engine refused its profile {profile} ({complaint(self._messages)})")
+        return len(contexts) - 1
 
-    def _context_options(self) -> Any:
+    def prepare(self, context: int, shape: tuple[int, ...], images: int, embeddings: int) -> Callable[[], None]:
+        """Set what an execution context computes from now on; the device is current, here and in what is returned.
+
+        Args:
+            context: its number.
+            shape: of the input.
+            images: address of the input, which must stay as it is while a batch is on its way.
+            embeddings: address of the output, which is not to be used by others meanwhile.
+
+        Returns:
+            What queues a batch.
+
+        Raises:
+            DeviceError: TensorRT refused, here or in what is returned.
+        """
+        self._messages.clear()
+        contexts = self._contexts
+        if not contexts[context].set_input_shape(INPUT, shape):
+            raise DeviceError(f"the engine refused the input shape {shape} ({complaint(self._messages)})")
+        for name, address in ((INPUT, images), (OUTPUT, embeddings)):
+            if not contexts[context].set_tensor_address(name, address):
+                raise DeviceError(f"the engine refused the address of {name} ({complaint(self._messages)})")
+        return partial(self._enqueue, context, shape[0])
+
+    def _enqueue(self, context: int, count: int) -> None:
+        self._messages.clear()
+        if not self._contexts[context].execute_async_v3(self._stream):
+            raise DeviceError(f"the engine failed on a batch of {count} ({complaint(self._messages)})")
+
+    def _create_context_options(self) -> Any:
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if not self.captures_itself:
             return strategy
@@ -117,4 +138,4 @@ class TensorRTEngine:
         return options
 
     def _release_engine(self) -> None:
-        self._engine = self._runtime = None
+        self._context_options = self._engine = self._runtime = None

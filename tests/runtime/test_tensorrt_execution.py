@@ -7,6 +7,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,59 @@ def test_batches_that_come_again_run_as_graphs(
     assert gpu.closed
 
 
+def test_graphs_have_a_limit(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, manifest: Manifest, oracle: Oracle
+) -> None:
+    rewrite_manifest(engine, manifest, profiles=(BatchProfile(1, 8, 20),))
+    trt.batches = [(1, 8, 20)]
+    backend = TensorRTBackend(engine)
+    for seed in range(6):  # each size three times in each of the two slots
+        for count in range(19, 0, -1):
+            images = batch_of(count, seed)
+            np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+    assert len(gpu.graphs) == 32
+    assert gpu.launches == 32
+    backend.close()
+    assert gpu.closed
+
+
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_whichever_call_fails_at_a_capture_batches_stay_right(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, caplog: pytest.LogCaptureFixture
+) -> None:
+    warnings = set()
+    for offset in range(1, 15):
+        backend = TensorRTBackend(engine)
+        for seed in range(2):
+            backend.run(batch_of(4, seed))
+        gpu.fail_at = gpu.calls + offset
+        with suppress(DeviceError):
+            backend.run(batch_of(4))
+        gpu.fail_at = None
+        for seed in range(6):
+            images = batch_of(4, seed)
+            np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+        warnings |= {record.getMessage().partition(": ")[0] for record in caplog.records}
+        backend.close()
+        assert gpu.closed
+    assert warnings == {"host.engine runs without CUDA graphs, which makes small batches slower"}
+
+
+def test_where_no_context_is_left_for_a_graph(
+    engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = TensorRTBackend(engine)
+    for seed in range(18):
+        trt.has_context = seed < 6
+        images = batch_of(5 if seed < 6 else 3, seed)
+        np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
+    assert len(gpu.graphs) == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith("host.engine runs without further CUDA graphs, which makes small batches")
+    assert "got no execution context" in record.getMessage()
+    backend.close()
+
+
 def test_where_no_graph_can_be_captured(
     engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, oracle: Oracle, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -252,6 +306,8 @@ def test_tensorrt_rtx_captures_by_itself(
         images = batch_of(5, seed)
         np.testing.assert_allclose(backend.run(images), oracle(images), atol=1e-6)
     assert gpu.launches == 0
+    # It captures anew when one moves.
+    assert trt.moved == 0
     backend.close()
 
 

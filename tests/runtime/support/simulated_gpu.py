@@ -272,6 +272,11 @@ class SimulatedGpu:
             self.graphs[handle] = captured
             return handle
 
+    @property
+    def capturing(self) -> bool:
+        """Whether what is queued goes into a graph."""
+        return self._capture is not None
+
     def launch_graph(self, graph: int, stream: int) -> None:
         with self.call():
             self.launches += 1

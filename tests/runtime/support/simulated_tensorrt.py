@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ class SimulatedTensorRT:
         computed: shapes of what then ran.
         profiles: in which that was.
         configured: what was set on runtime configurations, which TensorRT-RTX has.
+        moved: how often a context was given another address for a tensor than before.
     """
 
     uint8, float32 = "UINT8", "FLOAT"
@@ -47,6 +49,7 @@ class SimulatedTensorRT:
         self.computed: list[tuple[int, ...]] = []
         self.profiles: list[int] = []
         self.configured: list[SimpleNamespace] = []
+        self.moved = 0
         self.logger: Any = None
         self._objects: weakref.WeakSet[Any] = weakref.WeakSet()
         gpu.before_close = self.assert_gone
@@ -121,8 +124,21 @@ class Engine:
             return self._trt.watched(Context(self._trt)) if self._trt.has_context else None
 
 
+@dataclass
+class ContextState:
+    """What a context keeps on the device, and its graphs with it.
+
+    Attributes:
+        changes: how often the context was set.
+        taken_in: how many of the changes the last enqueue outside a capture found.
+    """
+
+    changes: int = 0
+    taken_in: int = 0
+
+
 class Context:
-    """`IExecutionContext`."""
+    """`IExecutionContext`. What a graph of it does after it was set anew is undefined: an `AssertionError` here."""
 
     def __init__(self, trt: SimulatedTensorRT) -> None:
         self._trt = trt
@@ -130,23 +146,29 @@ class Context:
         self._shape: tuple[int, ...] | None = None
         self._addresses: dict[str, int] = {}
         self._scratch = 0
+        self._state = ContextState()
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= self._trt.scratch_size
         self._scratch = memory
+        self._state.changes += 1
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
         with self._trt.gpu.call():
             self._profile = profile
             self._shape = None
+            self._state.changes += 1
             return self._trt.switches and profile < len(self._trt.batches)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
+        self._trt.moved += self._addresses.get(name, address) != address
         self._addresses[name] = address
+        self._state.changes += 1
         return name in self._trt.tensors
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shape = tuple(shape)
+        self._state.changes += 1
         smallest, _, largest = self._trt.batches[self._profile]
         return smallest <= shape[0] <= largest
 
@@ -159,8 +181,13 @@ class Context:
         source, destination = self._addresses["images"], self._addresses["embeddings"]
         planar = trt.tensors["images"][1] == "FLOAT"
         kind = np.dtype(np.float32 if planar else np.uint8)
+        state, changes, captured = self._state, self._state.changes, trt.gpu.capturing
+        if not captured:
+            state.taken_in = changes
+        assert state.taken_in == changes, "captured before an enqueue took in what was set"
 
         def compute() -> None:
+            assert not captured or state.changes == changes, "a graph runs whose context was set anew"
             trt.computed.append(shape)
             trt.profiles.append(profile)
             if trt.scratch_size:
