@@ -10,7 +10,7 @@ from .boxes import FrameBoxes, read_boxes
 from .detector import DEFAULT_SCORE, YoloxDetector
 from .embedder import Embedder
 from .embeddings import NO_TRACK
-from .errors import InputError, LgeuError
+from .errors import InputError
 from .identities import KnownPeople, open_set
 from .infer_options import Options
 from .interrupt import Interruption, ends_cleanly
@@ -64,7 +64,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         sheets=options.contact_sheets,
         json_lines=sys.stdout if options.json_lines else None,
     )
-    with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted) as outputs:
+    with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
         runner = pipeline.start()
         # Until all is in its place: an hour of video is not to be lost while its results are completed.
         with ends_cleanly(runner.stop) as interruption:
@@ -72,9 +72,8 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
                 summary = _Run(runner, outputs, source, options.every).to_its_end(interruption)
                 if not summary.interrupted:
                     check_all_seen(people.given, source.name, source.count)
-            except LgeuError:
-                if source.live:
-                    outputs.salvage()
+            except Exception:
+                outputs.salvage()
                 raise
             outputs.finish()
     if source.failure is not None:

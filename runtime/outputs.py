@@ -68,20 +68,24 @@ class Wanted:
 class VideoOutputs:
     """All results of a run; a context manager that leaves nothing behind unless `finish` was reached.
 
-    Until then they grow in a folder of their own inside the results' folder, where a killed run leaves them.
+    Until then they grow in a folder of their own inside the results' folder, where a killed run leaves them, and one of
+    a live source that fails.
     """
 
-    def __init__(self, out: Path, embedding_size: int, wanted: Wanted) -> None:
+    def __init__(self, out: Path, embedding_size: int, wanted: Wanted, *, live: bool = False) -> None:
         """Start them.
 
         Args:
             out: folder for the results.
             embedding_size: D.
             wanted: which of them.
+            live: whether the source cannot be run again.
 
         Raises:
             InputError: `out` cannot be written to.
         """
+        self._live = live
+        self._finished = False
         self._folder = UnfinishedFolder(out)
         try:
             self._outputs = _open(self._folder.path, embedding_size, wanted)
@@ -117,14 +121,15 @@ class VideoOutputs:
             output.finish()
         names = [name for name in self._outputs if (self._folder.path / name).exists()]
         self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
+        self._finished = True
 
     def salvage(self) -> None:
-        """After a failure that cannot be undone by running again: `finish`, or leave the files where they grew."""
-        try:
-            self.finish()
-        except InputError as error:
-            self._folder.keep()
-            logger.warning("warning: %s; what was finished lies in %s", error, self._folder.path)
+        """After a failure: `finish` where the source is live, as far as that works."""
+        if self._live:
+            try:
+                self.finish()
+            except Exception as error:  # whatever it is, the failure before it is the one to report
+                logger.warning("warning: %s", error)
 
     def __enter__(self) -> "VideoOutputs":
         return self
@@ -134,6 +139,9 @@ class VideoOutputs:
     ) -> None:
         for output in self._outputs.values():
             output.close()
+        if self._live and not self._finished and isinstance(error, Exception):
+            self._folder.keep()
+            logger.warning("warning: what was finished lies in %s", self._folder.path)
         self._folder.__exit__(kind, error, traceback)
 
 

@@ -23,6 +23,7 @@ from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.infer import infer, main
 from runtime.infer_options import Options
+from runtime.pipeline import EmbeddedFrame
 from runtime.spool import EmbeddingsSpool, read_spool
 from runtime.video import read_frames
 
@@ -221,6 +222,12 @@ def test_standard_input_to_its_end(endless: Callable[..., subprocess.Popen[bytes
     np.testing.assert_array_equal(found.frames, [2, 8])
 
 
+def left_by_a_live_run(out: Path, frames: int) -> None:
+    (left,) = out.iterdir()
+    found = read_spool(left / "embeddings")
+    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(frames), 2))
+
+
 def test_a_live_stream_on_a_full_disk_leaves_what_it_finished(
     endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
@@ -229,11 +236,52 @@ def test_a_live_stream_on_a_full_disk_leaves_what_it_finished(
     assert process.returncode == 2, stderr
     assert stderr.splitlines()[-1].startswith(b"infer: error: cannot write to out/unfinished-")
     assert b"what was finished lies in out/unfinished-" in stderr
-    (left,) = (tmp_path / "out").iterdir()
-    found = read_spool(left / "embeddings")
     # A row's name is the largest column: 104 of the 20,000 bytes.
-    assert 150 < len(found) < 200
-    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(len(found) // 2), 2))
+    left_by_a_live_run(tmp_path / "out", 95)
+
+
+def test_a_live_stream_whose_results_fit_once_but_not_twice(
+    endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    (tmp_path / "gt.txt").write_text("\n".join((tmp_path / "gt.txt").read_text().splitlines()[:150]))
+    with endless(preexec_fn=limit_files) as process:
+        _, stderr = process.communicate(b"".join(jpeg(number) for number in range(75)))
+    assert process.returncode == 2, stderr
+    assert b"error: cannot write out/unfinished-" in stderr.splitlines()[-1]
+    assert b"what was finished lies in out/unfinished-" in stderr
+    left_by_a_live_run(tmp_path / "out", 75)
+
+
+@pytest.mark.parametrize("completing_fails", [False, True])
+def test_a_live_stream_survives_an_error_that_nobody_foresaw(
+    boxes: Path,
+    tiny_model: Path,
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    completing_fails: bool,
+) -> None:
+    append = EmbeddingsSpool.append
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    def fail_at_frame_9(spool: EmbeddingsSpool, frame: EmbeddedFrame) -> None:
+        if frame.index == 9:
+            fail()
+        append(spool, frame)
+
+    monkeypatch.setattr(EmbeddingsSpool, "append", fail_at_frame_9)
+    if completing_fails:
+        monkeypatch.setattr(EmbeddingsSpool, "finish", fail)
+    out = tmp_path / "out"
+    with mjpeg_camera([jpeg(number) for number in range(30)]) as url, pytest.raises(ZeroDivisionError):
+        run(url, "--model", tiny_model, "--boxes", boxes, "--out", out)
+    if completing_fails:
+        left_by_a_live_run(out, 9)
+    else:
+        assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+        assert len(Embeddings.load(out / "embeddings.npz")) == 18
 
 
 def feed(process: subprocess.Popen[bytes]) -> None:
