@@ -53,12 +53,21 @@ class Tracklets:
         descriptors: (T, D) float32, of length 1.
         first: (T,) int64, frame in which each was first seen.
         last: (T,) int64, likewise last.
+
+    Raises:
+        InputError: a descriptor is not finite: everybody would be like it, or nobody.
     """
 
     tracks: NDArray[np.int64]
     descriptors: NDArray[np.float32]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        finite = np.isfinite(self.descriptors).all(axis=1)
+        if not finite.all():
+            named = ", ".join(map(str, self.tracks[~finite][:5]))
+            raise InputError(f"embeddings of track {named} are not finite; look at what the model gives")
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -73,7 +82,7 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
         features: (N, D) float32, L2-normalised.
 
     Raises:
-        InputError: the arrays are not of one length.
+        InputError: the arrays are not of one length, or a track's embeddings are not finite.
     """
     if not len(tracks) == len(frames) == len(features):
         raise InputError(

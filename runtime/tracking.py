@@ -85,7 +85,7 @@ class AppearanceTracker:
             (N,) int64, from 1; -1 for who is not confirmed yet.
 
         Raises:
-            InputError: the frame is not a later one, or the arrays do not fit together.
+            InputError: the frame is not a later one, or the arrays do not fit together or are not finite.
         """
         self._check(frame, boxes, scores, features)
         self._move(1 if self._frame is None else frame - self._frame)
@@ -151,6 +151,8 @@ class AppearanceTracker:
                 f"boxes have shape {boxes.shape}, scores {scores.shape} and features {features.shape}; expected "
                 "(N, 4), (N,) and (N, D)"
             )
+        if not (np.isfinite(boxes).all() and np.isfinite(features).all()):
+            raise InputError(f"boxes or features of frame {frame} are not finite; look at what the model gives")
 
 
 def _overlaps(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:

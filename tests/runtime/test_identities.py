@@ -44,6 +44,13 @@ def test_who_has_no_track_is_left_out() -> None:
         describe_tracks(np.array([1]), np.array([0, 1]), features)
 
 
+def test_one_crop_that_is_not_finite_is_refused() -> None:
+    features = np.repeat(np.eye(5, dtype=np.float32), 4, axis=0)
+    features[5] = np.nan
+    with pytest.raises(InputError, match="embeddings of track 2 are not finite"):
+        describe_tracks(np.repeat(np.arange(1, 6), 4), np.arange(20), features)
+
+
 def test_below_the_threshold_nobody_is_known() -> None:
     gallery = Gallery(
         Embeddings(np.eye(3, dtype=np.float32), np.array([5, 6, 7]), np.ones(3, np.int64), np.array(["a", "b", "c"])),

@@ -101,3 +101,8 @@ def test_refusals() -> None:
         update(tracker, 5, boxes(0), LOOKS[:1])
     with pytest.raises(InputError, match=r"features \(2, 4\); expected \(N, 4\)"):
         update(tracker, 6, boxes(0), LOOKS[:2])
+    for people, looks in ((boxes(0), LOOKS[:1] * np.nan), (boxes(np.inf), LOOKS[:1])):
+        with pytest.raises(InputError, match="of frame 6 are not finite"):
+            update(tracker, 6, people, looks)
+    # Nothing of it was taken in.
+    assert update(tracker, 6, boxes(0), LOOKS[:1]) == [1]
