@@ -137,8 +137,7 @@ class VideoFile:
         """See `Source`; a file that ends before the number of frames in its header is refused at its end."""
         capture = open_file(self._path)
         try:
-            numbered = NumberedFrames(capture, self.name, every=every)
-            self.damaged = numbered.damaged
+            numbered = NumberedFrames(capture, self.name, every=every, damaged=self.damaged)
             for index, pixels in numbered:
                 self.count = numbered.count
                 yield Frame(index, index / self.rate, pixels)
@@ -239,11 +238,15 @@ class Stream:
             while True:
                 before = self.count
                 numbered = NumberedFrames(
-                    self._capture, self.name, every=every, first=self.count, most_unreadable=_MOST_UNREADABLE_LIVE
+                    self._capture,
+                    self.name,
+                    every=every,
+                    first=self.count,
+                    most_unreadable=_MOST_UNREADABLE_LIVE,
+                    damaged=self.damaged,
                 )
-                damaged_before = self.damaged
                 for index, pixels in numbered:
-                    self.count, self.damaged = numbered.count, damaged_before + numbered.damaged
+                    self.count = numbered.count
                     now = self._clock()
                     started = now if started is None else started
                     yield Frame(index, now - started if self.live else index / self.rate, pixels)

@@ -105,6 +105,7 @@ class NumberedFrames:
         every: int = 1,
         first: int = 0,
         most_unreadable: int = _MOST_UNREADABLE,
+        damaged: list[int] | None = None,
     ) -> None:
         """Read from `capture`.
 
@@ -114,13 +115,14 @@ class NumberedFrames:
             every: give only frames whose number is a multiple of this.
             first: number of the first frame to come.
             most_unreadable: so many frames in a row that cannot be decoded are taken for the end.
+            damaged: list to add to; None starts one.
         """
         self._capture = capture
         self._name = name
         self._every = every
         self._most_unreadable = most_unreadable
         self.count = first
-        self.damaged: list[int] = []
+        self.damaged = [] if damaged is None else damaged
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield numbers and frames, H x W x 3 uint8, BGR."""
