@@ -53,6 +53,10 @@ class Tracker(Protocol):
         """
         ...
 
+    def miss(self, frames: int) -> None:
+        """So many frames went by unseen that have no numbers, because a live source had stopped."""
+        ...
+
 
 @dataclass(frozen=True)
 class EmbeddedFrame:
@@ -150,6 +154,8 @@ class Pipeline:
         for frame in frames:
             if self.tracker is not None:
                 found = frame.found
+                if frame.index in self.source.gaps:
+                    self.tracker.miss(round(self.source.gaps[frame.index] * self.source.rate))
                 tracks = self.tracker.update(frame.index, found.boxes, found.scores, frame.features)
                 frame = replace(frame, found=replace(found, tracks=tracks))
             if self.gallery is not None:

@@ -35,6 +35,7 @@ class Source(Protocol):
         total: how many frames it says it has; None where it does not.
         count: how many were passed so far, damaged ones and left out ones included.
         damaged: numbers of those that could not be decoded.
+        gaps: seconds without a frame before those, by number, that came first after a live source was opened again.
         failure: why a live source ended though nobody stopped it; None where it did not.
     """
 
@@ -44,6 +45,7 @@ class Source(Protocol):
     total: int | None
     count: int
     damaged: list[int]
+    gaps: dict[int, float]
     failure: LgeuError | None
 
     def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
@@ -132,6 +134,7 @@ class VideoFile:
         self.rate, self.total = header.rate, header.frames
         self.count = 0
         self.damaged: list[int] = []
+        self.gaps: dict[int, float] = {}
 
     def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
         """See `Source`; a file that ends before the number of frames in its header is refused at its end."""
@@ -165,6 +168,7 @@ class FrameFolder:
         self.total: int | None = len(self._images)
         self.count = 0
         self.damaged: list[int] = []
+        self.gaps: dict[int, float] = {}
 
     def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
         """See `Source`; an image that cannot be decoded is left out, with a warning, and keeps its number."""
@@ -228,11 +232,12 @@ class Stream:
         self._backoff = backoff if self.live else None
         self.count = 0
         self.damaged: list[int] = []
+        self.gaps: dict[int, float] = {}
         self.failure: LgeuError | None = None
 
     def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
         """See `Source`; a live one that does not come back ends, and `failure` says so."""
-        started: float | None = None
+        started, latest = 0.0, None
         waits = self._backoff.waits() if self._backoff else iter(())
         try:
             while True:
@@ -246,9 +251,13 @@ class Stream:
                     damaged=self.damaged,
                 )
                 for index, pixels in numbered:
-                    self.count = numbered.count
                     now = self._clock()
-                    started = now if started is None else started
+                    if latest is None:
+                        started = now
+                    elif self.count == before:
+                        self.gaps[index] = now - latest
+                    latest = now
+                    self.count = numbered.count
                     yield Frame(index, now - started if self.live else index / self.rate, pixels)
                 self.count = numbered.count
                 if self._backoff is None:

@@ -103,6 +103,10 @@ class AppearanceTracker:
                 tracks[row] = self._begin(boxes[row], features[row])
         return tracks
 
+    def miss(self, frames: int) -> None:
+        """So many frames went by unseen that have no numbers: people have moved on, or are forgotten."""
+        self._move(frames)
+
     def _move(self, frames: int) -> None:
         for person in self._people:
             person.unseen += frames

@@ -2,8 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,8 +17,9 @@ from runtime.errors import DeviceError, InputError
 from runtime.gallery import Gallery
 from runtime.people import CropBatch, given_boxes
 from runtime.pipeline import EmbeddedFrame, Pipeline, embed_batches
-from runtime.sources import VideoFile
+from runtime.sources import Backoff, Stream, VideoFile
 from runtime.stages import run_in_turn
+from runtime.tracking import AppearanceTracker
 from runtime.video import read_frames
 
 
@@ -53,6 +56,9 @@ class Counting:
         self.seen.append((frame, len(boxes)))
         self._next += len(boxes)
         return np.arange(self._next - len(boxes), self._next)
+
+    def miss(self, frames: int) -> None:
+        raise AssertionError(f"nothing was missed: {frames}")
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
@@ -126,6 +132,28 @@ def test_a_tracker_sees_every_frame_and_a_gallery_every_person(
         assert frame.matches is not None
         similarity = frame.features @ (known.features / np.linalg.norm(known.features, axis=1, keepdims=True)).T
         np.testing.assert_array_equal(frame.matches.person_ids, 1 + similarity.argmax(axis=1))
+
+
+@pytest.mark.parametrize(("seconds", "tracks"), [(0.4, [1] * 6), (60.0, [1] * 3 + [2] * 3)])
+def test_after_a_gap_in_a_live_stream_nobody_gets_the_track_of_who_stood_there(
+    mjpeg_camera: Callable[..., AbstractContextManager[str]], tiny_model: Path, seconds: float, tracks: list[int]
+) -> None:
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    box = FrameBoxes.without_tracks(np.array([[20, 10, 10, 30]], np.float32), np.ones(1, np.float32))
+    arrivals = iter([0, 0.04, 0.08, 0.08 + seconds, 0.12 + seconds, 0.16 + seconds])
+    with mjpeg_camera([picture] * 3, [], [picture] * 3) as url, Embedder.open(tiny_model) as embedder:
+        stream = Stream(
+            url,
+            lambda: cv2.VideoCapture(url, cv2.CAP_FFMPEG),
+            backoff=Backoff(patience=2),
+            clock=lambda: next(arrivals),
+            wait=lambda stopping, _: stopping.is_set(),
+        )
+        find = given_boxes(dict.fromkeys(range(6), box))
+        with Pipeline(stream, find, 1, embedder, tracker=AppearanceTracker(confirmation=1)).start() as runner:
+            assert [int(frame.found.tracks[0]) for frame in runner] == tracks
+    assert stream.gaps == {3: pytest.approx(seconds)}
 
 
 def test_pipelines_share_an_embedder(

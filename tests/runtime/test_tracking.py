@@ -58,6 +58,16 @@ def test_frames_that_were_left_out_count() -> None:
     assert update(tracker, 36 + 16, boxes(3 * 52), LOOKS[:1]) == [2]
 
 
+def test_frames_that_have_no_numbers_count_when_they_are_told_of() -> None:
+    tracker = AppearanceTracker(confirmation=1, patience=15)
+    for frame in range(20):
+        assert update(tracker, frame, boxes(3 * frame), LOOKS[:1]) == [1]
+    tracker.miss(10)
+    assert update(tracker, 20, boxes(3 * 30), LOOKS[:1]) == [1]
+    tracker.miss(15)
+    assert update(tracker, 21, boxes(3 * 46), LOOKS[:1]) == [2]
+
+
 def test_who_is_seen_once_has_no_track() -> None:
     tracker = AppearanceTracker(confirmation=3)
     assert update(tracker, 0, boxes(0, 500), LOOKS[:2]) == [-1, -1]
