@@ -9,7 +9,8 @@ from itertools import islice
 import numpy as np
 
 from .errors import InputError
-from .pipeline import DECODE, WRITE, EmbeddedFrame, Pipeline, one_opencv_thread
+from .opencv_threads import one_opencv_thread
+from .pipeline import DECODE, WRITE, EmbeddedFrame, Pipeline
 from .stages import StageRunner, run_in_turn
 from .video import Frame
 

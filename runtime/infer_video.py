@@ -14,9 +14,10 @@ from .errors import InputError
 from .identities import KnownPeople, open_set
 from .infer_options import Options
 from .interrupt import Interruption, ends_cleanly
+from .opencv_threads import one_opencv_thread
 from .outputs import VideoOutputs, Wanted
 from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
-from .pipeline import EmbeddedFrame, Pipeline, one_opencv_thread
+from .pipeline import EmbeddedFrame, Pipeline
 from .progress import pipeline_progress
 from .sources import Source, open_source
 from .stages import StageRunner

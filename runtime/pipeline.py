@@ -6,11 +6,9 @@ Each step is a stage in a thread of its own (see `runtime.stages`); frames leave
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -161,20 +159,6 @@ class Pipeline:
             if self.gallery is not None:
                 frame = replace(frame, matches=self.gallery.nearest(frame.features))
             yield frame
-
-
-@contextmanager
-def one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV to the threads of the stages inside the block, in the whole process.
-
-    Every stage has a thread, and the networks have all cores: threads of OpenCV's own would only take turns with those.
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
 from runtime.gallery import Gallery
+from runtime.opencv_threads import one_opencv_thread
 from runtime.people import CropBatch, given_boxes
 from runtime.pipeline import EmbeddedFrame, Pipeline, embed_batches
 from runtime.sources import Backoff, Stream, VideoFile
@@ -191,6 +192,19 @@ def test_pipelines_share_an_embedder(
         assert [frame.index for frame in frames] == list(range(30))
         for frame, first in zip(frames, results[0], strict=True):
             np.testing.assert_array_equal(frame.features, first.features)
+
+
+def test_opencv_has_its_threads_again_after_the_last_of_overlapping_pipelines() -> None:
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        with ExitStack() as second:
+            with one_opencv_thread():
+                second.enter_context(one_opencv_thread())
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_an_error_of_the_device_ends_the_run(
