@@ -47,9 +47,12 @@ class BoundTensors:
         return embeddings, StageTimes(uploaded - begin, computed - uploaded, end - computed)
 
     def _bind(self, images: NDArray[Any]) -> None:
+        # The old ones go before there are new ones, and there are all of the new ones or none.
+        self._binding = self._input = self._output = None
         allocate = self._ort.OrtValue.ortvalue_from_shape_and_type
-        self._input = allocate(images.shape, images.dtype.type, self._device)
-        self._output = allocate((len(images), self._embedding_size), np.float32, self._device)
-        self._binding = self._session.io_binding()
-        self._binding.bind_ortvalue_input(INPUT, self._input)
-        self._binding.bind_ortvalue_output(OUTPUT, self._output)
+        bound_input = allocate(images.shape, images.dtype.type, self._device)
+        bound_output = allocate((len(images), self._embedding_size), np.float32, self._device)
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input(INPUT, bound_input)
+        binding.bind_ortvalue_output(OUTPUT, bound_output)
+        self._binding, self._input, self._output = binding, bound_input, bound_output

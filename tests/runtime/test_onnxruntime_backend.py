@@ -5,6 +5,7 @@ import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -289,6 +290,28 @@ def test_tensors_that_stay_on_the_device(tiny_model: Path, oracle: Callable[...,
         results.append((embeddings, oracle(images[::-1])))
     for embeddings, expected in results:
         np.testing.assert_allclose(embeddings, expected, atol=1e-5)
+
+
+def test_after_an_allocation_that_failed_the_next_batch_is_its_own(
+    tiny_model: Path, oracle: Callable[..., Any]
+) -> None:
+    allocations = 0
+
+    def allocate(*arguments: Any) -> Any:
+        nonlocal allocations
+        allocations += 1
+        if allocations == 4:  # the second batch's output
+            raise RuntimeError("out of memory")
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(*arguments)
+
+    ort = SimpleNamespace(OrtValue=SimpleNamespace(ortvalue_from_shape_and_type=allocate))
+    bound = BoundTensors(ort, open_session(tiny_model, "cpu"), 6, device="cpu")
+    first, second = (np.random.default_rng(count).integers(0, 256, (count, 16, 8, 3), np.uint8) for count in (3, 5))
+    bound.run(first)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        bound.run(second)
+    for images in (second, first):
+        np.testing.assert_allclose(bound.run(images)[0], oracle(images), atol=1e-5)
 
 
 @pytest.mark.gpu
