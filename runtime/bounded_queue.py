@@ -35,10 +35,15 @@ class BoundedQueue(Generic[T]):
             self._items.append(item)
             self._changed.notify_all()
 
-    def get(self) -> T:
-        """Wait for the oldest item; after the last one raises the writer's error or `Ended`, and `Cancelled`."""
+    def get(self, seconds: float | None = None) -> T | None:
+        """Wait for the oldest item; after the last one raises the writer's error or `Ended`, and `Cancelled`.
+
+        Args:
+            seconds: how long to wait; then None is given.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: self._cancelled or self._items or self._ended)
+            if not self._changed.wait_for(lambda: self._cancelled or self._items or self._ended, seconds):
+                return None
             if self._cancelled:
                 raise Cancelled
             if not self._items:

@@ -62,9 +62,8 @@ class Batching:
         height: of a network's input, in pixels.
         width: of a network's input, in pixels.
         frames: a batch is given before it is full when so many frames wait for it: memory stays bounded.
-        seconds: likewise when the first of them has waited so long, looked at when a frame comes, and where frames come
-            so far apart: a frame does not wait for the next one then. None for no such limit, which makes the same
-            batches every time.
+        seconds: likewise when the first of them has waited so long, and where frames come so far apart: a frame does
+            not wait for the next one then. None for no such limit, which makes the same batches every time.
         keep_pixels: whether the frames are needed later.
     """
 
@@ -105,23 +104,24 @@ def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Gene
 
 
 def batch_crops(
-    frames: Iterator[PeopleOnFrame], batching: Batching, clock: Callable[[], float] = time.monotonic
+    frames: Iterator[PeopleOnFrame | None], batching: Batching, clock: Callable[[], float] = time.monotonic
 ) -> Generator[CropBatch, None, None]:
     """Cut the people out and bring them to the network's input size, in batches across frames.
 
     Args:
-        frames: with their pixels.
+        frames: with their pixels; None says that none came for a while, and `batching.seconds` may be over.
         batching: how they are collected.
         clock: seconds, for `batching.seconds`.
     """
     filling = _Filling(batching, clock)
     for people in frames:
-        assert people.pixels is not None  # noqa: S101
-        for box in people.found.boxes:
-            if filling.is_full():
-                yield filling.take()
-            filling.add(preprocess(cut(people.pixels, box), batching.height, batching.width, "BGR"))
-        filling.complete(people if batching.keep_pixels else replace(people, pixels=None))
+        if people is not None:
+            assert people.pixels is not None  # noqa: S101
+            for box in people.found.boxes:
+                if filling.is_full():
+                    yield filling.take()
+                filling.add(preprocess(cut(people.pixels, box), batching.height, batching.width, "BGR"))
+            filling.complete(people if batching.keep_pixels else replace(people, pixels=None))
         if filling.is_due():
             yield filling.take()
     if filling.frames:
@@ -135,7 +135,7 @@ class _Filling:
         self._batching = batching
         self._clock = clock
         self._latest: float | None = None
-        self._late = False
+        self._apart = 0.0
         self._start()
 
     def _start(self) -> None:
@@ -150,7 +150,7 @@ class _Filling:
         return self._count == self._batching.people
 
     def is_due(self) -> bool:
-        return self.is_full() or len(self.frames) >= self._batching.frames or self._late
+        return self.is_full() or len(self.frames) >= self._batching.frames or self._is_late()
 
     def add(self, image: NDArray[np.uint8]) -> None:
         self._images[self._count] = image
@@ -158,14 +158,16 @@ class _Filling:
 
     def complete(self, people: PeopleOnFrame) -> None:
         self.frames.append(people)
-        if self._batching.seconds is None:
-            return
         now = self._clock()
         self._since = now if self._since is None else self._since
         # The next frame is expected as long after this one as this one came after the last.
-        apart = 0.0 if self._latest is None else now - self._latest
+        self._apart = 0.0 if self._latest is None else now - self._latest
         self._latest = now
-        self._late = max(now - self._since, apart) >= self._batching.seconds
+
+    def _is_late(self) -> bool:
+        if self._batching.seconds is None or self._since is None:
+            return False
+        return max(self._clock() - self._since, self._apart) >= self._batching.seconds
 
     def take(self) -> CropBatch:
         batch = CropBatch(self._images[: self._count], self.frames)

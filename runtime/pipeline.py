@@ -29,6 +29,8 @@ _MOST_FRAMES = 32
 _MOST_FRAMES_WITH_PIXELS = 8
 # People in a live stream wait no longer than this for others to fill their batch with.
 _LIVE_SECONDS = 0.2
+# How often that is looked at while no frame comes.
+_IDLE_SECONDS = 0.05
 
 
 class Tracker(Protocol):
@@ -128,7 +130,7 @@ class Pipeline:
         batching = self._batching()
         return [
             Stage(DETECT, lambda frames: find_people(frames, self.find, self.find_at_once)),
-            Stage(CROP, lambda frames: batch_crops(frames, batching)),
+            Stage(CROP, lambda frames: batch_crops(frames, batching), idle=_IDLE_SECONDS if self.source.live else None),
             Stage(EMBED, lambda batches: embed_batches(batches, self.embedder, ahead=self._ahead())),
             Stage(IDENTIFY, lambda batches: self._identified(split_frames(batches))),
         ]

@@ -25,10 +25,12 @@ class Stage:
         transform: takes an iterator over what the stage before gives, and gives its own items; a generator function
             may take several items before it gives one, or give several for one. Its `finally` clauses run in its
             thread.
+        idle: seconds without an item after which it is given None, again and again; None only gives it items.
     """
 
     name: str
     transform: Callable[[Iterator[Any]], Generator[Any, None, None]]
+    idle: float | None = None
 
 
 class StageRunner:
@@ -77,7 +79,7 @@ class StageRunner:
         self._meters = {name: _Meter() for name in names}
         self._threads = [self._thread(source_name, self._until_stopped(source), None, self._queues[0])]
         for stage, incoming, outgoing in zip(stages, self._queues, self._queues[1:], strict=False):
-            items = stage.transform(self._received(incoming, self._meters[stage.name]))
+            items = stage.transform(self._received(incoming, self._meters[stage.name], stage.idle))
             self._threads.append(self._thread(stage.name, items, incoming, outgoing))
         self._consumer = self._meters[consumer_name]
 
@@ -136,11 +138,11 @@ class StageRunner:
         return threading.Thread(target=_work, args=arguments, name=name, daemon=True)
 
     @staticmethod
-    def _received(incoming: BoundedQueue[Any], meter: "_Meter") -> Iterator[Any]:
+    def _received(incoming: BoundedQueue[Any], meter: "_Meter", idle: float | None = None) -> Iterator[Any]:
         while True:
             with meter.waiting():
                 try:
-                    item = incoming.get()
+                    item = incoming.get(idle)
                 except Ended:
                     return
             yield item

@@ -77,19 +77,36 @@ def test_frames_are_kept_where_they_are_needed(keep: bool) -> None:
     assert [people.pixels is not None for people in batch.complete] == [keep, keep]
 
 
+def batched_live(arrivals: list[tuple[float, PeopleOnFrame | None]]) -> list[tuple[float, list[int]]]:
+    """When batches with which frames are given, to a stream that gives these frames at these times."""
+    now = 0.0
+
+    def frames() -> Iterator[PeopleOnFrame | None]:
+        nonlocal now
+        for now, people in arrivals:  # noqa: B007
+            yield people
+
+    batches = batch_crops(frames(), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.25), lambda: now)
+    return [(now, [each.index for each in batch.complete]) for batch in batches]
+
+
 def test_people_in_a_live_stream_do_not_wait_for_long() -> None:
-    times = iter([10.0, 10.1, 10.3, 10.4, 10.5])
-    people = people_on([1, 1, 1, 1, 1])
-    batches = batch_crops(iter(people), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.25), lambda: next(times))
-    assert [[each.index for each in batch.complete] for batch in batches] == [[0, 1, 2], [3, 4]]
+    times = [10.0, 10.1, 10.3, 10.4, 10.5]
+    arrivals = list(zip(times, people_on([1, 1, 1, 1, 1]), strict=True))
+    assert batched_live(arrivals) == [(10.3, [0, 1, 2]), (10.5, [3, 4])]
+
+
+def test_people_in_a_live_stream_do_not_wait_for_long_where_no_frame_comes_after_them() -> None:
+    first, second, third = people_on([1, 0, 1])
+    arrivals = [(9.9, None), (10.0, first), (10.1, second), (10.2, None), (10.3, None), (10.4, None), (300.0, third)]
+    assert batched_live(arrivals) == [(10.3, [0, 1]), (300.0, [2])]
 
 
 def test_frames_of_a_live_stream_that_come_seldom_do_not_wait_for_each_other() -> None:
-    times = iter([10.0, 11.0, 12.0, 12.1, 12.2, 12.3])
-    people = people_on([1, 0, 2, 1, 1, 1])
-    batches = batch_crops(iter(people), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.2), lambda: next(times))
+    times = [10.0, 11.0, 12.0, 12.1, 12.2, 12.3]
+    arrivals = list(zip(times, people_on([1, 0, 2, 1, 1, 1]), strict=True))
     # The first one cannot know.
-    assert [[each.index for each in batch.complete] for batch in batches] == [[0, 1], [2], [3, 4, 5]]
+    assert batched_live(arrivals) == [(11.0, [0, 1]), (12.0, [2]), (12.3, [3, 4, 5])]
 
 
 def test_frames_are_looked_at_together() -> None:

@@ -175,6 +175,25 @@ def test_a_source_that_hangs_does_not_keep_back_what_it_gave(monkeypatch: pytest
     released.set()
 
 
+def test_a_stage_may_ask_to_be_told_that_nothing_comes() -> None:
+    noticed = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        assert noticed.wait(10)
+        yield 2
+
+    def transform(items: Iterator[int | None]) -> Items:
+        for item in items:
+            if item is None:
+                noticed.set()
+            else:
+                yield item
+
+    with StageRunner("source", source(), [Stage("a", transform, idle=0.01), each("b")]) as runner:
+        assert list(runner) == [1, 2]
+
+
 def test_a_waiting_source_sees_that_it_is_to_stop() -> None:
     stopping = threading.Event()
 
