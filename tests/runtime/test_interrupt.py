@@ -8,9 +8,9 @@ import pytest
 from runtime.interrupt import ends_cleanly
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_one_asks_and_the_second_one_ends(number: signal.Signals) -> None:
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     stops = []
     with ends_cleanly(lambda: stops.append(1)) as interruption:
         assert not interruption.asked
@@ -41,6 +41,25 @@ def test_what_was_ignored_stays_so() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_that_python_does_not_know_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = signal.getsignal
+    before = known(signal.SIGTERM), known(signal.SIGINT)
+    # So it is where C code installed one before Python started.
+    monkeypatch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else known(number))
+    with ends_cleanly(lambda: None):
+        assert known(signal.SIGTERM) is before[0]
+        assert known(signal.SIGINT) is not before[1]
+    assert (known(signal.SIGTERM), known(signal.SIGINT)) == before
+
+
+def test_the_work_is_asked_to_end_before_anybody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    told_before: list[bool] = []
+    with ends_cleanly(lambda: told_before.append("ending after" in caplog.text)):
+        signal.raise_signal(signal.SIGHUP)
+    assert told_before == [False]
+    assert "ending after the frames that were read" in caplog.text
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
