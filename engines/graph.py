@@ -21,11 +21,16 @@ DESCRIPTOR = "descriptor"
 EMBEDDINGS = "embeddings"
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+def load_model(path: Path, *, external: bool = False) -> onnx.ModelProto:
     """Read an ONNX file with its weights inside.
 
+    Args:
+        path: the file.
+        external: take one whose weights lie in files beside it, too; they are not read. Such a model is good for being
+            looked at only: parsers that are given it without its path look for the weights in the current folder.
+
     Raises:
-        InputError: it is missing, truncated, or not ONNX.
+        InputError: it is missing, truncated, or not ONNX; or weights lie beside it.
     """
     require_file(path, "model")
     model = onnx.ModelProto()
@@ -38,17 +43,37 @@ def load_model(path: Path) -> onnx.ModelProto:
     # protobuf gives text that is not UTF-8 as bytes, over which everything later would stumble.
     if any(isinstance(text, bytes) for text in _texts(model)):
         raise InputError(f"{path} holds names that are not UTF-8; it is damaged: export or copy it again")
+    if not external and (files := external_files(model)):
+        raise InputError(
+            f"{path} keeps weights in {', '.join(files)}; expected one file with all of them inside, as `lgeu export` "
+            f"writes it; put them in: python -c \"import onnx; onnx.save(onnx.load('{path}'), 'whole.onnx')\""
+        )
     return model
+
+
+def external_files(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Names of the files that hold weights of a model, relative to its own folder."""
+    outside = onnx.TensorProto.EXTERNAL
+    tensors = (each for each in _messages(model) if isinstance(each, onnx.TensorProto))
+    entries = (entry for tensor in tensors if tensor.data_location == outside for entry in tensor.external_data)
+    return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
+
+
+def _messages(message: Any) -> Iterator[Any]:
+    """A message and every one inside it."""
+    yield message
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _messages(inner)
 
 
 def _texts(message: Any) -> Iterator[str | bytes]:
     """Every text in a message and those inside it."""
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_STRING:
-            yield from [value] if isinstance(value, (str, bytes)) else value
-        elif field.type == field.TYPE_MESSAGE:
-            for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _texts(inner)
+    for each in _messages(message):
+        for field, value in each.ListFields():
+            if field.type == field.TYPE_STRING:
+                yield from [value] if isinstance(value, (str, bytes)) else value
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> None:

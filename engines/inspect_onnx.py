@@ -14,9 +14,17 @@ from runtime.errors import InputError, ManifestError
 from runtime.files import FileIdentity, identify
 from runtime.manifest import Functions, Manifest
 
-from .graph import check_functions, find_manifest, load_model, set_functions, strip_gate_form, tensor_types
+from .graph import (
+    check_functions,
+    external_files,
+    find_manifest,
+    load_model,
+    set_functions,
+    strip_gate_form,
+    tensor_types,
+)
 from .layers import Tensor, check_tensors
-from .onnx_census import UNKNOWN, Operator, Weights, external_files, operators, type_name, weights
+from .onnx_census import UNKNOWN, Operator, Weights, operators, type_name, weights
 from .strip_gate import is_strip_gate
 
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
@@ -122,7 +130,7 @@ def inspect_onnx(path: Path) -> OnnxReport:
     Raises:
         InputError: it is missing, truncated, or not ONNX.
     """
-    model = load_model(path)
+    model = load_model(path, external=True)
     manifest, manifest_error = None, None
     try:
         manifest = find_manifest(model, str(path))
@@ -146,7 +154,7 @@ def inspect_onnx(path: Path) -> OnnxReport:
         strip_gates=tuple(_strip_gates(model.graph, types)),
         operators=operators(model.graph, types),
         weights=weights(model.graph),
-        external_files=external_files(model.graph),
+        external_files=external_files(model),
         problems=(),
     )
     return dataclasses.replace(report, problems=tuple(_problems(report, model)))

@@ -99,12 +99,6 @@ def _size(tensor: TensorProto) -> int:
         return 0
 
 
-def external_files(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Names of the files beside the ONNX file that hold weights of a graph."""
-    entries = (entry for tensor in _constants(graph) for entry in tensor.external_data)
-    return tuple(sorted({entry.value for entry in entries if entry.key == "location"}))
-
-
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """A graph and those inside its control flow."""
     yield graph

@@ -1,6 +1,9 @@
 """What becomes of StripGate's body, and of the manifest with it."""
 
 import dataclasses
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import checker
+from onnx import TensorProto, checker, helper
 
-from engines.graph import load_model, read_manifest, save_model, set_functions, write_manifest
+from engines.graph import copy_model, load_model, read_manifest, save_model, set_functions, write_manifest
 from engines.precision import to_fp16
 from runtime.errors import InputError, ManifestError
 from runtime.manifest import METADATA_KEY
@@ -122,6 +125,37 @@ def test_save_and_load(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model()
     save_model(model, tmp_path / "model.onnx")
     assert load_model(tmp_path / "model.onnx") == model
+
+
+def test_weights_beside_the_file_are_refused_and_the_advice_puts_them_in(
+    make_model: MakeModel, run_onnx: Run, images: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "apart").mkdir()
+    path, model = tmp_path / "apart" / "model.onnx", make_model()
+    onnx.save(copy_model(model), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    # What a parser that has not the file's path would take in their place.
+    (tmp_path / "w.bin").write_bytes(bytes((tmp_path / "apart" / "w.bin").stat().st_size))
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InputError, match=r"keeps weights in w\.bin; expected one file") as refused:
+        load_model(path)
+
+    advice = shlex.split(str(refused.value).partition("put them in: ")[2])
+    subprocess.run([sys.executable, *advice[1:]], check=True)
+    np.testing.assert_array_equal(run_onnx(load_model(Path("whole.onnx")), images), run_onnx(model, images))
+
+
+def test_weights_apart_are_found_wherever_a_graph_may_hold_them(make_model: MakeModel, tmp_path: Path) -> None:
+    outside = TensorProto(data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="far.bin")
+    branch = helper.make_graph([helper.make_node("Constant", [], ["b"], value=outside)], "branch", [], [])
+    model = make_model()
+    model.functions[0].node.append(helper.make_node("If", ["flag"], ["b"], then_branch=branch, else_branch=branch))
+    save_model(model, tmp_path / "model.onnx")
+
+    with pytest.raises(InputError, match=r"far\.bin"):
+        load_model(tmp_path / "model.onnx")
+    assert load_model(tmp_path / "model.onnx", external=True) == model
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
