@@ -84,7 +84,7 @@ attempt() { # runs a step; what fails is reported, and the rest still runs
     return "$status"
 }
 
-"$root/scripts/build_plugin.sh"
+"$root/scripts/build_plugin.sh" --as-before
 plugin=$root/engines/plugin/build/libstrip_gate.so
 
 if ((${#models[@]} == 0)); then
