@@ -57,7 +57,7 @@ class Types(_Values):
 class Device(_Values):
     """`StripGateDevice` of strip_gate_plan.h."""
 
-    _fields_ = (("multiprocessors", c_int32), ("clusters", c_bool))
+    _fields_ = (("multiprocessors", c_int32), ("largest_cluster", c_int32))
 
 
 class Plan(_Values):

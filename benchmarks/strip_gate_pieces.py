@@ -104,7 +104,7 @@ class Bench:
     def compare(self, case: Case) -> dict[str, Any]:
         """The kernel beside torch and a copy, and as GPUs without clusters run it."""
         buffers = Buffers(self.library, case, self.library.workspace_bytes(case.shape, case.types))
-        two_kernels = self.library.plan(case.shape, case.types, Device(self.device.multiprocessors, False))
+        two_kernels = self.library.plan(case.shape, case.types, Device(self.device.multiprocessors, 1))
         error = max(buffers.check(), buffers.check(two_kernels))
         timed, not_measured = self._prepare(case, buffers, two_kernels)
         poison(buffers.outputs)

@@ -25,7 +25,7 @@ LGEU_EXPORT void strip_gate_plan(StripGateShape const* shape, StripGateTypes con
 
 LGEU_EXPORT char const* strip_gate_plan_refusal(
     StripGateShape const* shape, StripGatePlan const* plan, StripGateDevice const* device) {
-    return lgeu::plan_refusal(*shape, *plan, device->clusters);
+    return lgeu::plan_refusal(*shape, *plan, device->largest_cluster);
 }
 
 LGEU_EXPORT size_t strip_gate_plan_workspace_bytes(StripGateShape const* shape, StripGatePlan const* plan) {

@@ -64,6 +64,22 @@ cudaError_t launch_types(StripGateShape const& shape, StripGatePlan const& plan,
                                                    : launch_tiles_of<1>(problem, stream);
 }
 
+// The largest cluster of blocks that have all the threads and shared memory that a plan may give them. Code for an older
+// architecture, translated for this GPU, has no cluster instructions.
+cudaError_t find_largest_cluster(int& blocks) {
+    auto* const kernel = squeeze_kernel<1, float, float>;
+    cudaFuncAttributes attributes{};
+    cudaError_t const status = cudaFuncGetAttributes(&attributes, kernel);
+    if (status != cudaSuccess || attributes.ptxVersion < kArchitectureWithClusters) {
+        return status;
+    }
+    cudaLaunchConfig_t configuration{};
+    configuration.gridDim = dim3(kSlicesInCluster);
+    configuration.blockDim = dim3(kMaxThreads);
+    configuration.dynamicSmemBytes = kSharedBytes;
+    return cudaOccupancyMaxPotentialClusterSize(&blocks, kernel, &configuration);
+}
+
 char const* description(cudaError_t status) { return status == cudaSuccess ? nullptr : cudaGetErrorString(status); }
 
 }  // namespace
@@ -71,7 +87,7 @@ char const* description(cudaError_t status) { return status == cudaSuccess ? nul
 char const* describe_device(StripGateDevice& device) {
     int index = 0;
     int clusters = 0;
-    cudaFuncAttributes kernel{};
+    int largest = 1;
     cudaError_t status = cudaGetDevice(&index);
     if (status == cudaSuccess) {
         status = cudaDeviceGetAttribute(&device.multiprocessors, cudaDevAttrMultiProcessorCount, index);
@@ -80,10 +96,9 @@ char const* describe_device(StripGateDevice& device) {
         status = cudaDeviceGetAttribute(&clusters, cudaDevAttrClusterLaunch, index);
     }
     if (status == cudaSuccess && clusters != 0) {
-        // Code for an older architecture, translated for this GPU, has no cluster instructions.
-        status = cudaFuncGetAttributes(&kernel, squeeze_kernel<1, float, float>);
+        status = find_largest_cluster(largest);
     }
-    device.clusters = clusters != 0 && kernel.ptxVersion >= kArchitectureWithClusters;
+    device.largest_cluster = largest;
     return description(status);
 }
 

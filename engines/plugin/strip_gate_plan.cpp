@@ -60,7 +60,7 @@ StripGatePlan slices_for(StripGateShape const& shape, StripGateDevice const& dev
     while (slices < kSlicesInCluster && slices * 2 * kUsualSlice <= shape.channels) {
         slices *= 2;
     }
-    if (device.clusters && fits(shape, fused(shape, slices))) {
+    if (slices <= device.largest_cluster && fits(shape, fused(shape, slices))) {
         return fused(shape, slices);
     }
     if (fits_one_slice(shape)) {
@@ -115,13 +115,13 @@ StripGatePlan plan_for(StripGateShape const& shape, StripGateTypes const& types,
     return plan;
 }
 
-char const* plan_refusal(StripGateShape const& shape, StripGatePlan const& plan, bool clusters) {
+char const* plan_refusal(StripGateShape const& shape, StripGatePlan const& plan, int32_t largest_cluster) {
     bool const fused = plan.method == StripGateMethod::kFused;
     if (plan.slice_channels <= 0 || plan.slice_channels % kAlignment != 0
         || plan.slices != ceil_div(shape.channels, plan.slice_channels)) {
         return "the slices are not the channels, in whole groups of 8";
     }
-    if (fused && plan.slices > (clusters ? kSlicesInCluster : 1)) {
+    if (fused && plan.slices > largest_cluster) {
         return "this many slices are not one cluster here";
     }
     if (plan.tile_images != 1 && plan.tile_images != 2 && plan.tile_images != 4 && plan.tile_images != 8) {

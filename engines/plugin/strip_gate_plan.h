@@ -4,7 +4,8 @@
 // image of the tile. The K * R sums of an image over all channels need all slices together:
 //   kFused      the slices of a tile are one thread-block cluster (or there is one slice only) and exchange their sums
 //               through shared memory. X is read once, and nothing is written but Y.
-//   kTwoKernels GPUs without clusters, and sizes that do not fit one: means and partial sums go through the workspace.
+//   kTwoKernels GPUs whose clusters are smaller than that, or that have none, and sizes that do not fit one: means and
+//               partial sums go through the workspace.
 #pragma once
 
 #include "strip_gate_kernel.h"
@@ -13,13 +14,13 @@ namespace lgeu {
 
 // Shared memory that every GPU gives a block without being asked; no plan needs more.
 constexpr int64_t kSharedBytes = 48 * 1024;
-constexpr int kSlicesInCluster = 8;  // the largest cluster that every GPU with clusters takes
+constexpr int kSlicesInCluster = 8;  // the portable limit; a small GPU, or a part of one (MIG), takes less
 constexpr int kMaxThreads = 256;
 constexpr int kMaxTileImages = 8;
 
 struct StripGateDevice {
     int32_t multiprocessors;
-    bool clusters;  // the GPU launches clusters, and the kernel in use was compiled for one that does
+    int32_t largest_cluster;  // in blocks of the kernel; 1: the GPU, or the code in use for it, has no clusters
 };
 
 enum class StripGateMethod : int32_t { kFused = 0, kTwoKernels = 1 };
@@ -64,7 +65,7 @@ LGEU_HOST_DEVICE inline int64_t workspace_sums_floats(StripGateShape const& shap
 StripGatePlan plan_for(StripGateShape const& shape, StripGateTypes const& types, StripGateDevice const& device);
 
 // Why a plan cannot be launched for this shape, wherever it came from; nullptr: it can.
-char const* plan_refusal(StripGateShape const& shape, StripGatePlan const& plan, bool clusters);
+char const* plan_refusal(StripGateShape const& shape, StripGatePlan const& plan, int32_t largest_cluster);
 
 // Shared memory of a block: of the first or only kernel, and of the second.
 size_t squeeze_shared_bytes(StripGateShape const& shape, StripGatePlan const& plan);

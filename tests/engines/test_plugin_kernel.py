@@ -10,7 +10,8 @@ from kernel_cases import GRID, LARGE_GATE, TYPE_NAMES, TYPES, Floats, Inputs, Pr
 from numpy.typing import NDArray
 from strip_gate_library import FUSED, TWO_KERNELS, Device, Plan, Shape, StripGateLibrary, Types
 
-HOPPER, AMPERE, ORIN = Device(132, True), Device(108, False), Device(16, False)
+HOPPER, AMPERE, ORIN = Device(132, 8), Device(108, 1), Device(16, 1)
+PART_OF_HOPPER = Device(16, 4)  # as MIG may give it
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def shapes() -> list[Shape]:
 
 
 @pytest.mark.parametrize("types", [Types(0, 0), Types(1, 1), Types(1, 0)], ids=str)
-@pytest.mark.parametrize("device", [HOPPER, AMPERE, ORIN, Device(1, False), Device(20, True)], ids=str)
+@pytest.mark.parametrize("device", [HOPPER, AMPERE, ORIN, PART_OF_HOPPER, Device(1, 1), Device(20, 8)], ids=str)
 def test_plans_can_be_launched_in_the_declared_workspace(kernel: Kernel, device: Device, types: Types) -> None:
     for shape in shapes():
         plan = kernel.library.plan(shape, types, device)
@@ -263,6 +264,23 @@ def test_plans_that_cannot_be_launched_are_refused(kernel: Kernel, plan: Plan, r
     assert given_reason is None if reason is None else reason in (given_reason or "")
 
 
-def test_a_cluster_is_refused_where_there_are_none(kernel: Kernel) -> None:
+@pytest.mark.parametrize("device", [ORIN, PART_OF_HOPPER, Device(16, 7)], ids=str)
+def test_a_cluster_is_refused_where_none_is_as_large(kernel: Kernel, device: Device) -> None:
     shape, plan = Shape(1, 2048, 8, 4, 4, 16, False, 2048), Plan(FUSED, 256, 8, 1, 1, 256)
-    assert "not one cluster" in (kernel.library.plan_refusal(shape, plan, ORIN) or "")
+    assert "not one cluster" in (kernel.library.plan_refusal(shape, plan, device) or "")
+
+
+@pytest.mark.parametrize(("channels", "slices"), [(64, 1), (128, 2), (256, 4), (512, 8), (2048, 8)])
+@pytest.mark.parametrize("largest_cluster", [1, 2, 4, 7, 8])
+def test_a_cluster_is_planned_where_the_gpu_takes_one_as_large(
+    kernel: Kernel, channels: int, slices: int, largest_cluster: int
+) -> None:
+    shape, types = Shape(4, channels, 8, 4, 4, 16, False, channels), Types(1, 1)
+    plan = kernel.library.plan(shape, types, Device(16, largest_cluster))
+
+    if slices <= largest_cluster:
+        assert (plan.method, plan.slices) == (FUSED, slices)
+    elif channels <= 256:  # in one block
+        assert (plan.method, plan.slices) == (FUSED, 1)
+    else:
+        assert plan.method == TWO_KERNELS

@@ -35,9 +35,9 @@ void run_types(StripGateShape const& shape, StripGatePlan const& plan, void cons
 
 }  // namespace
 
-// A CPU carries out what is planned for a GPU with clusters.
+// A CPU carries out what is planned for a large GPU with clusters.
 char const* describe_device(StripGateDevice& device) {
-    device = {132, true};
+    device = {132, kSlicesInCluster};
     return nullptr;
 }
 
