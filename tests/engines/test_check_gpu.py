@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def check_gpu(repository: Path, path: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+
+def check_gpu(repository: Path, path: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     script = repository / "scripts" / "check_gpu.sh"
-    environment = os.environ | {"PATH": path}
+    environment = os.environ | {"PATH": path, **variables}
     return subprocess.run(["bash", str(script), *arguments], capture_output=True, text=True, env=environment)
 
 
@@ -21,6 +23,30 @@ def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(repository: Pat
 
     assert run.returncode == 2
     assert run.stderr == "check_gpu: error: there is no usable NVIDIA GPU here (nvidia-smi finds none)\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "(Orin (nvgpu), [N/A], 540.3.0) is '[N/A]', which is no number; name it, e.g. --architecture 87"),
+        (["--architecture", "orin"], "is 'orin', which is no number"),
+        (["--architecture", "8.7"], "this machine lacks: /no/python"),  # what comes next
+        (["--architecture"], "--architecture needs a value"),
+    ],
+)
+def test_a_gpu_whose_architecture_nvidia_smi_does_not_tell(
+    repository: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    jetson = tmp_path / "nvidia-smi"
+    jetson.write_text("#!/bin/sh\necho 'Orin (nvgpu), [N/A], 540.3.0'\n")
+    jetson.chmod(0o755)
+
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    run = check_gpu(repository, path, "--out", str(tmp_path / "out"), *arguments, PYTHON="/no/python")
+
+    assert run.returncode == 2
+    assert message in run.stderr
     assert not (tmp_path / "out").exists()
 
 
