@@ -1,5 +1,6 @@
 """What a build is asked for, and what of that a library does not know."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,12 @@ def check_asked_precision(options: BuildOptions, manifest: Manifest, source: Pat
             f"{source} is fp16, and fp32 was asked for: what rounding took does not come back; name the fp32 file"
         )
     cast = source.with_name(source.stem + ".fp16.onnx")
-    advice = f"name {cast}" if cast.is_file() else f"write one: lgeu rewrite {source} --precision fp16 --out {cast}"
+    rewrite = shlex.join(["lgeu", "rewrite", str(source), "--precision", "fp16", "--out", str(cast)])
+    advice = (
+        f"name {cast}"
+        if cast.is_file()
+        else f"name the fp16 file of `lgeu export`, which it checked on images; or cast this one unchecked: {rewrite}"
+    )
     raise InputError(
         f"{source} is fp32, and fp16 was asked for: precision is the file's, and no build changes it; {advice}"
     )

@@ -45,7 +45,7 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises:
         InputError: StripGate was inlined, the graph has control flow, a weight is beyond fp16's largest number or not
-            finite, or a constant of the arithmetic would become zero.
+            finite, or all of a weight or constant would become zero.
         ManifestError: no manifest, or one that does not match the graph.
     """
     manifest = read_manifest(model)
@@ -173,9 +173,9 @@ def _tensor(tensor: onnx.TensorProto, name: str, half: bool) -> onnx.TensorProto
         )
     with np.errstate(under="ignore"):
         cast = array.astype(np.float16)
-    if array.size == 1 and array.any() and not cast.any():
-        # A single number is a constant of the arithmetic, most often what keeps a divisor from zero.
-        raise InputError(f"constant {tensor.name!r} is {array.item():g}, which is zero in fp16; use this model in fp32")
+    if array.any() and not cast.any():
+        # Of a single number: a constant of the arithmetic, most often what keeps a divisor from zero.
+        raise InputError(f"all of {tensor.name!r}, up to {largest:g}, is zero in fp16; use this model in fp32")
     return numpy_helper.from_array(cast, name)
 
 

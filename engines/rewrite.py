@@ -1,11 +1,14 @@
 """One ONNX file into another for a runtime that wants its functions, precision, layout or input otherwise."""
 
+import logging
 from pathlib import Path
 from typing import get_args
 
 from runtime.dependencies import require
 from runtime.errors import InputError
 from runtime.manifest import Functions, GateLayout, InputFormat, Precision
+
+logger = logging.getLogger(__name__)
 
 
 def rewrite(
@@ -18,6 +21,8 @@ def rewrite(
     input_format: InputFormat | None = None,
 ) -> Path:
     """Write `path` anew to `out`, atomically.
+
+    A cast to fp16 runs no images through the network, as `lgeu export` does; what is not checked is said in the log.
 
     Args:
         path: a file that `lgeu export` or this function wrote.
@@ -42,7 +47,7 @@ def rewrite(
     from .gate_layout import set_gate_layout
     from .graph import load_model, read_manifest, save_model, set_functions
     from .input_format import set_input_format
-    from .precision import to_fp16
+    from .precision import FP16_MAX, to_fp16
 
     if precision is not None and precision not in get_args(Precision):
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(get_args(Precision))}")
@@ -62,4 +67,12 @@ def rewrite(
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     save_model(model, out)
+    if precision == "fp16" != manifest.precision:
+        logger.warning(
+            "not checked: that no activation of %s passes %s, where fp16 ends, and how far its embeddings turn; "
+            "`lgeu export` checks both on images; `lgeu parity %s ENGINE --data DATASET` compares an engine with this file",
+            out,
+            f"{FP16_MAX:,.0f}",
+            path,
+        )
     return Path(out)

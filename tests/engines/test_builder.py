@@ -229,7 +229,7 @@ def test_an_fp16_engine_of_an_fp32_file(
     fp32 = tmp_path / "model.onnx"
     fp32.write_bytes(tiny_onnx.read_bytes())
     command = f"lgeu rewrite {fp32} --precision fp16 --out {tmp_path / 'model.fp16.onnx'}"
-    with pytest.raises(InputError, match=f"is fp32, and fp16 was asked for.*write one: {command}$"):
+    with pytest.raises(InputError, match=f"is fp32, and fp16 was asked for.*`lgeu export`.*unchecked: {command}$"):
         build(fp32, out, plugin_library, precision="fp16")
     (tmp_path / "model.fp16.onnx").write_bytes(tiny_fp16_onnx.read_bytes())
     with pytest.raises(InputError, match=r"is fp32, and fp16 was asked for.*name .*model\.fp16\.onnx$"):

@@ -215,11 +215,22 @@ def test_a_weight_at_the_end_of_fp16(make_model: MakeModel) -> None:
     assert np.isfinite(numpy_helper.to_array(weight(to_fp16(model), "conv3.weight"))).all()
 
 
+def test_a_weight_of_which_nothing_would_be_left_is_named(make_model: MakeModel) -> None:
+    model = make_model()
+    tiny = numpy_helper.to_array(weight(model, "conv3.weight")) * 1e-9
+    put(model, "conv3.weight", tiny)
+    with pytest.raises(InputError, match=r"all of 'conv3\.weight', up to .*, is zero in fp16"):
+        to_fp16(model)
+    tiny[0, 0, 0, 0] = 1e-7  # as a channel without effect is in many a trained network
+    put(model, "conv3.weight", tiny)
+    assert np.count_nonzero(numpy_helper.to_array(weight(to_fp16(model), "conv3.weight"))) == 1
+
+
 def test_a_constant_that_would_vanish_is_named(make_model: MakeModel) -> None:
     model = make_model()
     model.graph.initializer.append(numpy_helper.from_array(np.float32(1e-12), "tiny"))
     insert_before_x(model, helper.make_node("Add", ["c3", "tiny"], ["c3_new"]))
-    with pytest.raises(InputError, match="'tiny' is 1e-12, which is zero in fp16"):
+    with pytest.raises(InputError, match="all of 'tiny', up to 1e-12, is zero in fp16"):
         to_fp16(model)
 
 

@@ -54,6 +54,16 @@ def test_casting_a_stripped_file(tiny_onnx: Path, tiny_fp16_onnx: Path, tmp_path
     assert (tmp_path / "half.onnx").read_bytes() == tiny_fp16_onnx.read_bytes()
 
 
+def test_a_cast_says_what_it_has_not_checked(
+    tiny_onnx: Path, tiny_fp16_onnx: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rewrite(tiny_fp16_onnx, tmp_path / "again.onnx", functions="strip", precision="fp16")
+    rewrite(tiny_onnx, tmp_path / "single.onnx", functions="strip")
+    assert caplog.text == ""
+    rewrite(tiny_onnx, tmp_path / "half.onnx", precision="fp16")
+    assert f"not checked: that no activation of {tmp_path / 'half.onnx'} passes 65,504" in caplog.text
+
+
 def test_fp16_does_not_go_back(tiny_fp16_onnx: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is fp16, .* start from the fp32 file"):
         rewrite(tiny_fp16_onnx, tmp_path / "out.onnx", functions="keep", precision="fp32")
