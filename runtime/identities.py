@@ -1,5 +1,6 @@
 """Who the tracks of a video are: one descriptor a track, the nearest known person, or the same unknown one again."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,8 @@ from .gallery import Matches
 
 # Of a track's crops this share, the least like the others, is left out: cut off, covered by somebody else, or of them.
 _LEFT_OUT = 0.25
+# Of a track that lasts for hours so many embeddings are read at once.
+_ROWS_AT_ONCE = 1024
 
 
 class KnownPeople(Protocol):
@@ -79,7 +82,7 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
     Args:
         tracks: (N,) track of each embedding; -1 for none, which is left out.
         frames: (N,) 0-based.
-        features: (N, D) float32, L2-normalised.
+        features: (N, D) float32, L2-normalised; may be mapped from a file, of which some rows are read at a time.
 
     Raises:
         InputError: the arrays are not of one length, or a track's embeddings are not finite.
@@ -92,10 +95,12 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
     order = order[tracks[order] != NO_TRACK]
     numbers, starts = np.unique(tracks[order], return_index=True)
     rows = np.split(order, starts[1:]) if len(numbers) else []
-    descriptors = [_descriptor(features[each]) for each in rows]
+    descriptors = np.empty((len(rows), features.shape[1]), np.float32)
+    for track, each in enumerate(rows):
+        descriptors[track] = _descriptor(features, each)
     return Tracklets(
         tracks=numbers,
-        descriptors=np.stack(descriptors) if descriptors else np.empty((0, features.shape[1]), np.float32),
+        descriptors=descriptors,
         first=np.array([frames[each].min() for each in rows], np.int64),
         last=np.array([frames[each].max() for each in rows], np.int64),
     )
@@ -147,12 +152,21 @@ def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:
     return identities
 
 
-def _descriptor(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    similarity = features @ _mean(features)
-    kept = np.argsort(-similarity, kind="stable")[: len(features) - int(_LEFT_OUT * len(features))]
-    return _mean(features[np.sort(kept)])
+def _descriptor(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    mean = _mean(features, rows)
+    similarity = np.concatenate([block @ mean for block in _blocks(features, rows)])
+    kept = np.argsort(-similarity, kind="stable")[: len(rows) - int(_LEFT_OUT * len(rows))]
+    return _mean(features, rows[np.sort(kept)])
 
 
-def _mean(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    mean = features.mean(axis=0, dtype=np.float64)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), np.finfo(np.float64).tiny), np.float32)
+def _mean(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """At length 1."""
+    total = np.zeros(features.shape[1], np.float64)
+    for block in _blocks(features, rows):
+        total += block.sum(axis=0, dtype=np.float64)
+    return np.asarray(total / max(float(np.linalg.norm(total)), np.finfo(np.float64).tiny), np.float32)
+
+
+def _blocks(features: NDArray[np.float32], rows: NDArray[np.int64]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield features[rows[start : start + _ROWS_AT_ONCE]]

@@ -1,4 +1,4 @@
-"""Who the tracks of a finished video are, read from its spool: memory holds one track at a time."""
+"""Who the tracks of a finished video are, read from its spool, a part of one track at a time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ class TrackIdentities:
         if self.gallery is None and self.threshold is None:
             return {}
         tracks, frames = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("tracks", "frames"))
-        # Mapped: a track's rows are read when it is described.
+        # Mapped: a track's rows are read when it is described, and not all of them at once.
         people = describe_tracks(tracks, frames, np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False))
         if self.gallery is None:
             assert self.threshold is not None  # noqa: S101

@@ -1,5 +1,8 @@
 """Descriptors of tracks, known people, and people who come back."""
 
+import tracemalloc
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -31,6 +34,44 @@ def test_a_descriptor_is_the_mean_without_the_crops_that_are_unlike_it() -> None
     expected = good.astype(np.float64).mean(axis=0)
     np.testing.assert_allclose(people.descriptors[0], expected / np.linalg.norm(expected), atol=1e-6)
     assert (people.tracks.tolist(), people.first.tolist(), people.last.tolist()) == ([3], [0], [15])
+
+
+def looks_of_one(rows: int, size: int) -> NDArray[np.float32]:
+    """Of somebody who turns around slowly."""
+    random = np.random.default_rng(rows)
+    person, back = random.normal(size=(2, size)).astype(np.float32)
+    looks = person + np.linspace(0, 1, rows, dtype=np.float32)[:, None] * back
+    looks += random.normal(scale=0.5, size=(rows, size)).astype(np.float32)
+    return np.asarray(looks / np.linalg.norm(looks, axis=1, keepdims=True), np.float32)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 1023, 1024, 1025, 3000])
+def test_a_track_of_any_length_is_described_as_if_read_at_once(rows: int) -> None:
+    looks = looks_of_one(rows, 16)
+    # Between two rows of the track lies one of another.
+    features = np.repeat(looks, 2, axis=0)
+    features[1::2] = np.roll(looks, 1, axis=1)
+    people = describe_tracks(np.tile([5, 2], rows), np.repeat(np.arange(rows), 2), features)
+    similarity = looks.astype(np.float64) @ looks.astype(np.float64).sum(axis=0)
+    kept = np.sort(np.argsort(-similarity, kind="stable")[: rows - rows // 4])
+    expected = looks[kept].astype(np.float64).sum(axis=0)
+    np.testing.assert_allclose(people.descriptors[1], expected / np.linalg.norm(expected), atol=1e-6)
+    assert people.tracks.tolist() == [2, 5]
+
+
+def test_memory_does_not_grow_with_the_length_of_a_track(tmp_path: Path) -> None:
+    def needed(rows: int) -> int:
+        np.save(tmp_path / "features.npy", looks_of_one(rows, 512))
+        features = np.load(tmp_path / "features.npy", mmap_mode="r")
+        tracks, frames = np.ones(rows, np.int64), np.arange(rows)
+        tracemalloc.start()
+        describe_tracks(tracks, frames, features)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    # Of each row no more than some numbers: its embedding has 2048 bytes.
+    assert needed(10_000) - needed(2_000) < 8_000 * 100
 
 
 def test_who_has_no_track_is_left_out() -> None:
