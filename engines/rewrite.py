@@ -70,7 +70,7 @@ def rewrite(
     if precision == "fp16" != manifest.precision:
         logger.warning(
             "not checked: that no activation of %s passes %s, where fp16 ends, and how far its embeddings turn; "
-            "`lgeu export` checks both on images; `lgeu parity %s ENGINE --data DATASET` compares an engine with this file",
+            "`lgeu export` checks both on images; `lgeu parity %s ENGINE --data DATASET` compares an engine with it",
             out,
             f"{FP16_MAX:,.0f}",
             path,
