@@ -165,7 +165,7 @@ def network_rate(recipe: Recipe, identities: int, device: torch.device) -> float
 
 def network_step(recipe: Recipe, identities: int, device: torch.device) -> Callable[[], None]:
     """One step of the recipe's network, precision and optimiser, and of nothing else that the recipe asks for."""
-    classifier = LgeuClassifier(LgeuNet(**recipe.architecture()), identities, recipe.neck).to(device)
+    classifier = LgeuClassifier(LgeuNet(**recipe.architecture()), identities).to(device)
     if recipe.channels_last:
         classifier = classifier.to(memory_format=torch.channels_last)
     if recipe.compile:

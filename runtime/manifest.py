@@ -23,7 +23,7 @@ UNTRAINED = "nothing (random weights)"
 
 Gate = Literal["strip", "se", "none"]
 LastStride = Literal[1, 2]
-Neck = Literal["none", "bn"]
+Neck = Literal["none", "bn", "centre"]
 Precision = Literal["fp32", "fp16"]
 Functions = Literal["keep", "strip", "inline"]
 InputFormat = Literal["uint8-nhwc", "float-nchw"]
@@ -46,7 +46,8 @@ class Manifest:
         std: RGB standard deviation in 0..1, divided by inside the graph.
         last_stride: of the backbone's last halving: 2 as the backbone was made; 1 where it is left out, so that the
             feature map has twice the rows and columns.
-        neck: what stands between the pooled descriptor and the L2 norm: "none", or "bn" for a batch norm.
+        neck: what stands between the pooled descriptor and the L2 norm: "none", "bn" for a batch norm, or
+            "centre" where the mean descriptor of the training images is subtracted.
         precision: type of the convolutions.
         trained_on: data set and split, e.g. "Market-1501 train split"; "nothing (random weights)" if untrained.
         checkpoint_sha256: hash of the checkpoint the file was exported from; None inside a checkpoint.

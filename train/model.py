@@ -24,6 +24,7 @@ from runtime.manifest import Gate, LastStride, Manifest, Neck
 
 from .gate import MeanPool, StripGate
 from .last_stride import undo_last_halving
+from .neck import make_neck
 from .weights import load_pretrained, load_weights_file
 
 Rgb = tuple[float, float, float]
@@ -35,7 +36,8 @@ class LgeuNet(nn.Module):
     Attributes:
         backbone: the timm model without its pooling and classifier: (N, 3, H, W) to (N, D, h, w).
         pool: `StripGate` for the gates "strip" and "se", `MeanPool` for "none": (N, D, h, w) to (N, D).
-        neck: `BatchNorm1d` with its bias fixed at 0 for the neck "bn", `Identity` for "none": (N, D) to (N, D).
+        neck: `BatchNorm1d` with its bias fixed at 0 for "bn", `CentringNeck` for "centre", `Identity` for "none":
+            (N, D) to (N, D).
         manifest: what the model is; `trained_on` is filled in when a checkpoint is written.
     """
 
@@ -67,7 +69,7 @@ class LgeuNet(nn.Module):
             reduction: R, the width of the gate's bottleneck.
             last_stride: 1 leaves out the backbone's last halving, so that the feature map has twice the rows and
                 columns; the weights are the same ones.
-            neck: "bn" puts a batch norm behind the pooling.
+            neck: "bn" puts a batch norm behind the pooling; "centre" trains with it and deploys its mean alone.
             height: input rows in pixels.
             width: input columns in pixels.
             mean: RGB mean in 0..1; None takes what timm gives for the backbone.
@@ -89,7 +91,7 @@ class LgeuNet(nn.Module):
         if gate != "none":
             _check_strips(strips if gate == "strip" else 1, rows, height)
             self.pool = StripGate(channels, strips if gate == "strip" else 1, reduction)
-        self.neck: nn.Module = batch_norm_neck(channels) if neck == "bn" else nn.Identity()
+        self.neck: nn.Module = make_neck(neck, channels)
         if weights is not None:
             load_weights_file(self.backbone, weights)
         elif pretrained:
@@ -164,16 +166,6 @@ def _create_backbone(name: str) -> Any:
     except Exception as error:
         # timm has hundreds of architectures; some cannot be made without their head or pooling, each in its own way.
         raise InputError(_refusal(name, f"timm cannot make it without pooling and classifier ({error})")) from error
-
-
-def batch_norm_neck(channels: int) -> nn.BatchNorm1d:
-    """BNNeck (Luo et al., "Bag of Tricks", 2019), (N, channels) to (N, channels).
-
-    Without a shift the softmax's boundaries meet at the origin.
-    """
-    neck = nn.BatchNorm1d(channels)
-    neck.bias.requires_grad_(False)
-    return neck
 
 
 def _feature_map(backbone: nn.Module, name: str, height: int, width: int) -> tuple[int, int]:

@@ -12,7 +12,6 @@ from runtime.errors import InputError
 from runtime.files import require_file
 from runtime.manifest import Gate, LastStride, Neck
 
-TrainingNeck = Literal["none", "bn", "training"]
 Optimiser = Literal["sgd", "adamw"]
 Schedule = Literal["steps", "cosine"]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -32,8 +31,8 @@ class Recipe(BaseModel):
         reduction: R, the width of the gate's bottleneck.
         last_stride: 1 leaves out the backbone's last halving, so that the feature map has twice the rows and columns.
         neck: "bn" puts a batch norm behind the pooling, with its bias fixed at 0; the softmax head and whoever compares
-            images take what it gives. With "training" the softmax head alone does: the network is trained alike, and
-            the pooled descriptor is compared.
+            images take what it gives. "centre" trains alike, but what is compared is the pooled descriptor less the
+            batch norm's mean.
         height: input rows in pixels.
         width: input columns in pixels.
         epochs: passes over the training images.
@@ -75,7 +74,7 @@ class Recipe(BaseModel):
     strips: int = Field(4, ge=1)
     reduction: int = Field(16, ge=1)
     last_stride: LastStride = 2
-    neck: TrainingNeck = "none"
+    neck: Neck = "none"
     height: int = Field(256, ge=1)
     width: int = Field(128, ge=1)
     epochs: int = Field(60, ge=1)
@@ -133,9 +132,9 @@ class Recipe(BaseModel):
 
     def architecture(self) -> dict[str, Any]:
         """The fields that say what the network is, as `LgeuNet` and `untrained_checkpoint` take them."""
-        fields = {"backbone", "gate", "strips", "reduction", "last_stride", "height", "width"}
-        neck: Neck = "bn" if self.neck == "bn" else "none"
-        return {**self.model_dump(include=fields), "neck": neck}
+        return self.model_dump(
+            include={"backbone", "gate", "strips", "reduction", "last_stride", "neck", "height", "width"}
+        )
 
 
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:

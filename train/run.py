@@ -91,7 +91,7 @@ def prepare(
         augmentation = Augmentation(recipe.flip, recipe.crop_padding, recipe.random_erasing)
         images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed, cache)
         share = _share(recipe, images, accelerator)
-    classifier = LgeuClassifier(net, len(images.person_ids), recipe.neck).to(device)
+    classifier = LgeuClassifier(net, len(images.person_ids)).to(device)
     if recipe.channels_last:
         # So are the images: no convolution has to reorder its input.
         classifier = classifier.to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ MakeCheckpoint = Callable[..., Path]
 Crops = list[NDArray[np.uint8]]
 NETWORKS = [
     {"backbone": "resnet10t", "gate": "strip"},
-    {"backbone": "mobilenetv3_small_050", "gate": "none"},
+    {"backbone": "mobilenetv3_small_050", "gate": "none", "neck": "centre"},
     {"backbone": "convnext_atto", "gate": "se"},
     {"backbone": "resnet10t", "gate": "strip", "last_stride": 1, "neck": "bn"},
 ]
@@ -29,7 +29,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> MakeCheckpoint:
     def make(backbone: str = "resnet10t", **arguments: object) -> Path:
         path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt"
         untrained_checkpoint(path, **{"backbone": backbone, "height": 64, "width": 32, "strips": 2, **arguments})
-        return _with_a_trained_neck(path) if arguments.get("neck") == "bn" else path
+        return _with_a_trained_neck(path) if arguments.get("neck", "none") != "none" else path
 
     return make
 

@@ -1,4 +1,4 @@
-"""What is done to exported files, on three kinds of backbone, and one with a neck, with gates of 1, 2, 4 and 8 strips.
+"""What is done to exported files, on three kinds of backbone, and two with a neck, with gates of 1, 2, 4 and 8 strips.
 
 Each backbone is exported once, by the fixture; the gates, with random weights, are put behind it here.
 """
@@ -36,6 +36,7 @@ from runtime.manifest import GateLayout, InputFormat
 from runtime.preprocess import network_input
 from runtime.tensorrt_library import default_plugin
 from train.checkpoint import load_checkpoint
+from train.neck import CentringNeck
 
 from .conftest import NETWORKS, Exported
 
@@ -138,7 +139,9 @@ def embed(exported: Exported) -> Callable[[NDArray[np.float64]], NDArray[np.floa
     neck = load_checkpoint(exported.checkpoint).model.neck
 
     def embed(pooled: NDArray[np.float64]) -> NDArray[np.float64]:
-        if isinstance(neck, torch.nn.BatchNorm1d):
+        if isinstance(neck, CentringNeck):
+            pooled = pooled - np.asarray(neck.running_mean, np.float64)
+        elif isinstance(neck, torch.nn.BatchNorm1d):
             mean, variance, weight = (
                 np.asarray(values.detach(), np.float64) for values in (neck.running_mean, neck.running_var, neck.weight)
             )

@@ -75,7 +75,7 @@ def test_round_trip_beside_an_engine(full: Manifest, tmp_path: Path) -> None:
         ({"embedding_size": 0}, "embedding_size is 0; expected at least 1"),
         ({"gate": "strips"}, "gate is 'strips'; expected 'strip' or 'se' or 'none'"),
         ({"gate": "se"}, "gate 'se' with 4 strips"),
-        ({"neck": "BN"}, "neck is 'BN'; expected 'none' or 'bn'"),
+        ({"neck": "BN"}, "neck is 'BN'; expected 'none' or 'bn' or 'centre'"),
         ({"last_stride": 3}, "last_stride is 3; expected 1 or 2"),
         ({"last_stride": True}, "last_stride is True; expected 1 or 2"),
         ({"precision": "int8"}, "precision is 'int8'"),

@@ -59,6 +59,20 @@ def test_the_neck_normalises_the_pooled_descriptor_by_its_running_statistics() -
         assert torch.equal(plain(images), pooled)
 
 
+def test_the_neck_centre_is_deployed_as_the_mean_alone() -> None:
+    torch.manual_seed(0)
+    model = LgeuNet("resnet10t", neck="centre", strips=2, **SMALL)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 128, 64, 3), np.uint8))
+    with torch.no_grad():
+        for values in (model.neck.weight, model.neck.running_mean, model.neck.running_var):
+            values.uniform_(0.5, 2)
+        embedded, pooled = model.eval()(images), model.pooled(images)
+        assert torch.equal(embedded, pooled - model.neck.running_mean)
+        trained = model.neck.train()(pooled)
+    standardised = (pooled - pooled.mean(0)) / (pooled.var(0, unbiased=False) + 1e-5).sqrt()
+    torch.testing.assert_close(trained, standardised * model.neck.weight)
+
+
 def test_the_neck_learns_a_scale_and_no_shift() -> None:
     model = LgeuNet("resnet10t", neck="bn", strips=2, **SMALL)
     model(torch.randint(0, 256, (4, 128, 64, 3), dtype=torch.uint8)).square().sum().backward()

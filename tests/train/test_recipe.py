@@ -42,7 +42,7 @@ def test_the_strong_recipes_are_those_of_the_bag_of_tricks(repository: Path) -> 
     different = {name for name in Recipe.model_fields if getattr(strong, name) != getattr(compact, name)}
     sizes = {"backbone", "last_stride", "height", "width", "crop_padding", "epochs", "warmup_epochs", "workers", "lr"}
     assert different - {"neck"} <= sizes
-    assert (strong.neck, compact.neck) == ("bn", "training")
+    assert (strong.neck, compact.neck) == ("bn", "centre")
 
 
 @pytest.mark.parametrize(
