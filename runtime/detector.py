@@ -38,13 +38,14 @@ class YoloxDetector:
 
         Args:
             path: YOLOX in ONNX: input N x 3 x H x W float32, BGR 0-255, letterboxed with 114, N dynamic or 1; output
-                N x anchors x (5 + classes), not decoded; class 0 is a person.
+                N x anchors x (5 + classes), decoded in the file (`--decode_in_inference`) or not, which is seen from
+                its values; class 0 is a person.
             score: smallest objectness times class probability of a box, in (0, 1).
             device: see `open_session`.
 
         Raises:
             InputError: the file is not such a detector, or `score` is out of range.
-            DeviceError: the device asked for cannot be used.
+            DeviceError: the device asked for cannot be used, or the file fails there.
         """
         if not 0 < score < 1:
             raise InputError(f"detector score is {score}; expected a number between 0 and 1")
@@ -53,8 +54,10 @@ class YoloxDetector:
         self._input = self._session.get_inputs()[0].name
         self._height, self._width = _input_size(path, self._session)
         self.takes_batches = not isinstance(self._session.get_inputs()[0].shape[0], int)
-        self._centres, self._strides = _grid(self._height, self._width)
+        self._cells, self._strides = _grid(self._height, self._width)
         _check_output(path, self._session, len(self._strides))
+        (nobody,) = self._run(np.full((1, 3, self._height, self._width), _PAD, np.float32))
+        self._decoded = _is_decoded(nobody[:, :2], self._cells, self._strides)
 
     def detect(self, frame: NDArray[np.uint8]) -> FrameBoxes:
         """Find people.
@@ -105,8 +108,10 @@ class YoloxDetector:
         scores = predictions[:, 4] * predictions[:, _BEFORE_CLASSES + _PERSON]
         likely = scores > self._score
         predictions, scores = predictions[likely], scores[likely]
-        centres = (predictions[:, :2] + self._centres[likely]) * self._strides[likely]
-        sizes = np.exp(predictions[:, 2:4]) * self._strides[likely]
+        centres, sizes = predictions[:, :2], predictions[:, 2:4]
+        if not self._decoded:
+            centres = (centres + self._cells[likely]) * self._strides[likely]
+            sizes = np.exp(sizes) * self._strides[likely]
         boxes = np.concatenate([centres - sizes / 2, sizes], axis=1) / scale
         kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), self._score, _LARGEST_OVERLAP), np.int64)
         return FrameBoxes.without_tracks(boxes[kept].astype(np.float32), scores[kept].astype(np.float32))
@@ -139,6 +144,16 @@ def _grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.floa
         cells.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full((rows.size, 1), stride))
     return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
+
+
+def _is_decoded(centres: NDArray[np.float32], cells: NDArray[np.float32], strides: NDArray[np.float32]) -> bool:
+    """Whether (A, 2) centres of all anchors are in pixels of the input, rather than in cells from an anchor's own cell.
+
+    With or without people in the picture most anchors' boxes lie about their own cells; read the other way they are
+    half the input away.
+    """
+    as_pixels = np.abs(centres / strides - cells)
+    return bool(np.median(as_pixels) < np.median(np.abs(centres)))
 
 
 def _input_size(path: Path, session: Any) -> tuple[int, int]:

@@ -57,6 +57,75 @@ def test_decoding_and_suppression(tmp_path: Path, fixed_detector: Callable[..., 
     np.testing.assert_allclose(low.boxes[-1], [0, 0, 18, 18], atol=1e-4)
 
 
+def decoded(output: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What YOLOX's export writes with --decode_in_inference: centres and sizes in pixels of the input."""
+    result = output.copy()
+    for stride in (8, 16, 32):
+        for row in range(SIDE // stride):
+            for column in range(SIDE // stride):
+                x, y, w, h = output[0, cell(row, column, stride), :4]
+                result[0, cell(row, column, stride), :4] = [
+                    (x + column) * stride,
+                    (y + row) * stride,
+                    math.exp(w) * stride,
+                    math.exp(h) * stride,
+                ]
+    return result
+
+
+@pytest.mark.parametrize("score", [0.95, 0.01])
+@pytest.mark.parametrize("people", [1, CELLS])
+def test_boxes_that_the_file_decodes_are_not_decoded_twice(
+    tmp_path: Path, fixed_detector: Callable[..., Path], score: float, people: int
+) -> None:
+    generator = np.random.default_rng(people)
+    output = np.zeros((1, CELLS, 7), np.float32)
+    # As on the anchors of a real file, with and without a person there.
+    output[0, :, :2] = generator.normal(0.5, 1, (CELLS, 2))
+    output[0, :, 2:4] = generator.normal(1, 1, (CELLS, 2))
+    output[0, generator.permutation(CELLS)[:people], 4:6] = score
+    frame = np.zeros((SIDE, SIDE, 3), np.uint8)
+    found = YoloxDetector(fixed_detector(tmp_path / "raw.onnx", output), score=1e-5).detect(frame)
+    again = YoloxDetector(fixed_detector(tmp_path / "decoded.onnx", decoded(output)), score=1e-5).detect(frame)
+    assert len(found) >= 1
+    np.testing.assert_allclose(again.boxes, found.boxes, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(again.scores, found.scores)
+
+
+def test_a_real_detector_that_decodes_its_boxes(shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "models" / "yolox_nano.onnx"
+    model = onnx.load(str(path))
+    graph = model.graph
+    side = graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    cells = [(x, y, s) for s in (8, 16, 32) for y in range(side // s) for x in range(side // s)]
+    raw = graph.output[0].name
+    constants = {
+        "corners": np.array([[x, y] for x, y, _ in cells], np.float32),
+        "strides": np.array([[s] for *_, s in cells], np.float32),
+        "parts": np.array([2, 2, 81], np.int64),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    graph.node.extend(
+        [
+            helper.make_node("Split", [raw, "parts"], ["offsets", "logarithms", "scores"], axis=2),
+            helper.make_node("Add", ["offsets", "corners"], ["in_cells"]),
+            helper.make_node("Mul", ["in_cells", "strides"], ["centres"]),
+            helper.make_node("Exp", ["logarithms"], ["in_strides"]),
+            helper.make_node("Mul", ["in_strides", "strides"], ["sizes"]),
+            helper.make_node("Concat", ["centres", "sizes", "scores"], ["decoded"], axis=2),
+        ]
+    )
+    graph.output[0].name = "decoded"
+    model.opset_import[0].version = max(model.opset_import[0].version, 13)
+    onnx.save(model, str(tmp_path / "decoded.onnx"))
+    frames = list(islice(read_frames(shared_data / "pets2009-s2l1" / "vtest.avi"), 0, 60, 20))
+    raw_boxes = YoloxDetector(path).detect_batch(frames)
+    decoded_boxes = YoloxDetector(tmp_path / "decoded.onnx").detect_batch(frames)
+    for one, other in zip(raw_boxes, decoded_boxes, strict=True):
+        assert len(one) >= 3
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.01)
+
+
 def test_nobody(tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
     path = fixed_detector(tmp_path / "d.onnx", np.zeros((1, CELLS, 85), np.float32))
     assert YoloxDetector(path).detect(np.zeros((10, 20, 3), np.uint8)).boxes.shape == (0, 4)
