@@ -207,7 +207,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add(
         "--contact-sheets",
         action="store_true",
-        help="also write contact-sheets/, an image of each person's crops (of each track's, without --gallery)",
+        help="also write contact-sheets/, an image of each person's crops (of each track's, where nobody is known)",
     )
     add(
         "--jsonl",

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -151,10 +151,12 @@ def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Mapping[str, Out
         outputs[ANNOTATED] = _AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated))
     if wanted.matches:
         outputs[MATCHES] = MatchesTable(folder / MATCHES)
-    if wanted.tracks is not None:
-        outputs[TRACKS] = TracksTable(folder / TRACKS, partial(wanted.tracks.of_spool, folder / SPOOL))
+    # Table and sheets ask for the same at the end.
+    identities = None if wanted.tracks is None else cache(partial(wanted.tracks.of_spool, folder / SPOOL))
+    if identities is not None:
+        outputs[TRACKS] = TracksTable(folder / TRACKS, identities)
     if wanted.sheets:
-        outputs[SHEETS] = ContactSheets(folder / SHEETS)
+        outputs[SHEETS] = ContactSheets(folder / SHEETS, identities)
     outputs[EMBEDDINGS] = _EmbeddingsOutput(folder, embedding_size)
     return outputs
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -136,6 +137,41 @@ def test_a_sheet_is_of_a_person_where_one_was_found(tmp_path: Path) -> None:
     assert len(shades(tmp_path / "sheets" / "person-000009.jpg")) == 2
 
 
+def test_a_sheet_shows_every_visit_of_an_identity(tmp_path: Path) -> None:
+    # Whoever the single crops are like: tracks 1 and 4 are one person, 2 another, 3 nobody known, 5 has no identity.
+    known = {1: 7, 4: 7, 2: 8, 3: -2}
+    identities = {track: TrackIdentity(person, None) for track, person in known.items()}
+    sheets = ContactSheets(tmp_path / "sheets", lambda: identities)
+    for index in range(60):
+        sheets.add(frame(index, [1, 2, -1], [9, -2, 9]))
+    for index in range(60, 66):
+        sheets.add(frame(index, [3, 5], [8, 8]))
+    for index in range(100, 160):
+        sheets.add(frame(index, [4], [9]))
+    sheets.finish()
+    names = ["person-000007.jpg", "person-000008.jpg", "track-000003.jpg", "track-000005.jpg"]
+    assert sorted(path.name for path in (tmp_path / "sheets").iterdir()) == names
+    visits = np.array(shades(tmp_path / "sheets" / names[0]))
+    assert len(visits) == 24
+    assert (np.diff(visits) > 0).all()
+    assert abs((visits < 80).sum() - 12) <= 1
+    assert visits[0] <= 2
+    assert visits[-1] >= 154
+    np.testing.assert_allclose(shades(tmp_path / "sheets" / names[2]), range(60, 66), atol=2)
+
+
+def test_many_tracks_need_little_memory(tmp_path: Path) -> None:
+    sheets = ContactSheets(tmp_path / "sheets")
+    frames = [frame(index, list(range(50))) for index in range(24)]
+    tracemalloc.start()
+    for each in frames:
+        sheets.add(each)
+    needed = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    sheets.close()
+    assert needed / 50 < 1000
+
+
 @pytest.mark.parametrize("crops", [1, 24, 25, 48, 49, 1000])
 def test_crops_on_the_disk_grow_with_their_logarithm(tmp_path: Path, crops: int) -> None:
     sheets = ContactSheets(tmp_path / "sheets")
@@ -202,6 +238,10 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(file))
 
 
+def sheets_of(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / "contact-sheets").iterdir())
+
+
 def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,12 +249,13 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     given = rows_of(tmp_path / "out" / "tracks.csv")
     boxes = tmp_path / "gt.txt"
     boxes.write_text(boxes.read_text().replace(",1,25,", ",-1,25,").replace(",2,45,", ",-1,45,"))
-    assert main([*arguments, "--tracks", "--threshold=-1"]) == 0
+    assert main([*arguments, "--tracks", "--threshold=-1", "--contact-sheets"]) == 0
     joined = rows_of(tmp_path / "out" / "tracks.csv")
     # The first sighting makes nobody a track yet.
     assert [row[:6] for row in joined] == [row[:6] for row in given if row[0] != "1"]
     # Tracks that were in the picture together are two people, whatever they look like.
     assert {(row[1], row[10], row[11]) for row in joined} == {("1", "1", ""), ("2", "2", "")}
+    assert sheets_of(tmp_path / "out") == ["person-000001.jpg", "person-000002.jpg"]
 
     found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
     assert found.tracks is not None
@@ -226,7 +267,8 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     )
     known.save(tmp_path / "gallery.npz")
     named = [*arguments, "--tracks", "--gallery", str(tmp_path / "gallery.npz")]
-    assert main([*named, "--threshold", "0.9"]) == 0
+    assert main([*named, "--threshold", "0.9", "--contact-sheets"]) == 0
+    assert sheets_of(tmp_path / "out") == ["person-000031.jpg", "person-000032.jpg"]
     capsys.readouterr()
     rows = rows_of(tmp_path / "out" / "tracks.csv")
     assert {(row[1], row[10]) for row in rows} == {("1", "31"), ("2", "32")}
@@ -241,7 +283,7 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     assert len(people) == 24
     assert {person["person_id"] for person in people} == {None}
     assert all(person["similarity"] < 0.9 for person in people)
-    assert sorted(path.name for path in (out / "contact-sheets").iterdir()) == ["track-000001.jpg", "track-000002.jpg"]
+    assert sheets_of(out) == ["track-000001.jpg", "track-000002.jpg"]
 
 
 def test_few_frames_a_second_are_joined_all_the_same(
