@@ -1,5 +1,6 @@
 """`infer` on videos that are damaged, stopped or interrupted, and machines that fail meanwhile."""
 
+import csv
 import json
 import os
 import resource
@@ -7,22 +8,25 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime import sources
+from runtime import pipeline, sources
 from runtime.backend import Backend
+from runtime.boxes import read_boxes
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.infer import infer, main
 from runtime.infer_options import Options
+from runtime.people import CropBatch, batch_crops
 from runtime.pipeline import EmbeddedFrame
 from runtime.spool import EmbeddingsSpool, read_spool
 from runtime.video import read_frames
@@ -82,15 +86,34 @@ def test_a_folder_of_frames_is_a_video(
     np.testing.assert_array_equal(one.frames, np.repeat(np.arange(0, 30, 3), 2))
 
 
+@pytest.mark.parametrize(("annotate", "waiting"), [(True, 8), (False, 32)])
 def test_a_detector_that_finds_nobody_for_a_thousand_frames(
-    make_video: Callable[..., Path], tiny_model: Path, fixed_detector: Callable[..., Path], tmp_path: Path
+    make_video: Callable[..., Path],
+    tiny_model: Path,
+    fixed_detector: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    annotate: bool,
+    waiting: int,
 ) -> None:
+    sizes = []
+
+    def noted(*arguments: Any) -> Iterator[CropBatch]:
+        for batch in batch_crops(*arguments):
+            sizes.append(len(batch.complete))
+            yield batch
+
+    monkeypatch.setattr(pipeline, "batch_crops", noted)
     detector = fixed_detector(tmp_path / "d.onnx", np.zeros((1, 84, 7), np.float32))
     out = tmp_path / "out"
-    assert run(make_video(frames=1000), "--model", tiny_model, "--detector", detector, "--out", out, "--annotate") == 0
-    found = Embeddings.load(out / "embeddings.npz")
-    assert found.features.shape == (0, 6)
-    assert sum(1 for _ in read_frames(out / "annotated.mp4")) == 1000
+    options = ["--detector", detector, "--out", out, *["--annotate"] * annotate]
+    assert run(make_video(frames=1000), "--model", tiny_model, *options) == 0
+    # So many frames and no more wait for a batch that nobody fills.
+    assert set(sizes) == {waiting, 1000 % waiting or waiting}
+    assert sum(sizes) == 1000
+    assert Embeddings.load(out / "embeddings.npz").features.shape == (0, 6)
+    if annotate:
+        assert sum(1 for _ in read_frames(out / "annotated.mp4")) == 1000
 
 
 def limit_files() -> None:
@@ -198,7 +221,9 @@ def test_ctrl_c_while_results_are_completed_loses_nothing(
 
 def test_a_killed_run_can_be_read(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with endless("--annotate") as process:
+    known = Embeddings(np.eye(2, 6, dtype=np.float32), np.array([3, 4]), np.ones(2, np.int64), np.array(["a", "b"]))
+    known.save(tmp_path / "gallery.npz")
+    with endless("--annotate", "--tracks", "--gallery", "gallery.npz", "--threshold=-1") as process:
         feed_until_rows(process, out, 40)
         process.kill()
         process.communicate()
@@ -207,9 +232,19 @@ def test_a_killed_run_can_be_read(endless: Callable[..., subprocess.Popen[bytes]
     (left,) = out.iterdir()
     found = read_spool(left / "embeddings")
     assert len(found) >= 40
-    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(len(found) // 2), 2))
+    frames = len(found) // 2
+    np.testing.assert_array_equal(found.frames, np.repeat(np.arange(frames), 2))
     assert os.access(left / "embeddings" / "features.npy", os.R_OK)
     np.testing.assert_array_equal(np.load(left / "embeddings" / "features.npy")[: len(found)], found.features)
+    # The tables come first: they have every row that the embeddings have, and whole lines.
+    tracks = read_boxes(left / "tracks.csv")
+    assert list(tracks)[:frames] == list(range(frames))
+    assert all(people.tracks.tolist() == [1, 2] for people in tracks.values())
+    with (left / "matches.csv").open(newline="") as file:
+        matches = list(csv.DictReader(file))
+    assert [row["name"] for row in matches[: len(found)]] == found.names.tolist()
+    assert {row["person_id"] for row in matches} <= {"3", "4"}
+    assert all(row["person_name"] is not None for row in matches)
 
 
 def test_standard_input_to_its_end(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
