@@ -16,7 +16,7 @@ from runtime.files import write_json
 from runtime.people import FindPeople, detected_by, frames_at_once, given_boxes
 from runtime.pipeline import Pipeline
 from runtime.progress import progress
-from runtime.sources import is_stream, open_source
+from runtime.sources import describe_source, is_stream, open_source
 from runtime.spool import EmbeddingsSpool
 
 
@@ -49,7 +49,9 @@ class VideoPlan:
                 "--video needs to know where people are: give either --boxes FILE or --detector yolox.onnx"
             )
         if is_stream(self.video):
-            raise InputError(f"{self.video} is a stream, which is as fast as it comes; measure with a video file")
+            raise InputError(
+                f"{describe_source(self.video)} is a stream, which is as fast as it comes; measure with a video file"
+            )
 
     def people(self) -> tuple[FindPeople, int]:
         """How people are found, and on how many frames at once."""

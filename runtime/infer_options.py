@@ -11,7 +11,7 @@ from .detector import DEFAULT_SCORE
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
 from .outputs import RESULTS
-from .sources import is_stream
+from .sources import describe_source, is_stream
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class Options:
         if self.is_video:
             if len(given) != 1:
                 raise InputError(
-                    f"{self.source} is no image ({', '.join(IMAGE_SUFFIXES)}), so it is taken for a video, given with "
-                    f"{' and '.join(given) or 'no boxes'}; say where its people are with either --boxes FILE or "
-                    "--detector yolox.onnx"
+                    f"{describe_source(self.source)} is no image ({', '.join(IMAGE_SUFFIXES)}), so it is taken for a "
+                    f"video, given with {' and '.join(given) or 'no boxes'}; say where its people are with either "
+                    "--boxes FILE or --detector yolox.onnx"
                 )
             return
         given += [

@@ -97,7 +97,7 @@ def _people(options: Options, source: Source) -> _People:
         given = read_boxes(options.boxes, -1 if options.frame_offset is None else options.frame_offset)
         return _People(given_boxes(given), 1, given)
     if options.detector is None:
-        raise InputError(f"{options.source} is a video without boxes or a detector")
+        raise InputError(f"{source.name} is a video without boxes or a detector")
     score = DEFAULT_SCORE if options.score is None else options.score
     detector = YoloxDetector(options.detector, score=score, device=options.device)
     if not detector.takes_batches:

@@ -21,6 +21,8 @@ _PATIENCE_MS = 10_000
 # A stream that is there has a readable frame among so many; one that is gone fails at once, every time.
 _MOST_UNREADABLE_LIVE = 10
 _FOLDER_RATE = 25.0
+# Of a camera's number: OpenCV takes 32 bits.
+_MOST_DIGITS = 9
 
 logger = logging.getLogger(__name__)
 
@@ -102,13 +104,30 @@ def open_source(source: Path | str) -> Source:
     if not is_stream(source):
         path = Path(source)
         return FrameFolder(path) if path.is_dir() else VideoFile(path)
-    text = str(source)
+    text, name = str(source), describe_source(source)
     if text == STANDARD_INPUT:
-        return Stream("standard input", lambda: cv2.VideoCapture("pipe:0", cv2.CAP_FFMPEG), backoff=None)
+        unopened = "gave no video that FFmpeg recognises; send it one, e.g. ffmpeg ... -f mjpeg - | infer -"
+        return Stream(name, lambda: cv2.VideoCapture("pipe:0", cv2.CAP_FFMPEG), backoff=None, unopened=unopened)
     if text.isdecimal():
-        return Stream(f"camera {text}", lambda: cv2.VideoCapture(int(text)))
+        if len(text) > _MOST_DIGITS:
+            raise InputError(f"{name} is no camera that OpenCV can open; cameras are numbered from 0")
+        return Stream(name, lambda: cv2.VideoCapture(int(text)))
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
-    return Stream(_without_password(text), lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts))
+    return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts))
+
+
+def describe_source(source: Path | str) -> str:
+    """What a source is called in messages and logs, a URL without user, password and query."""
+    text = str(source)
+    if not is_stream(source):
+        return text
+    if text == STANDARD_INPUT:
+        return "standard input"
+    if text.isdecimal():
+        return f"camera {text}" + (f" (for the file or folder write ./{text})" if Path(text).exists() else "")
+    scheme, _, rest = text.partition("://")
+    # A password that holds a / or a ? is not given away either, though no server can be reached with it.
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
 
 
 def is_stream(source: Path | str) -> bool:
@@ -202,6 +221,7 @@ class Stream:
         open_capture: Callable[[], cv2.VideoCapture],
         *,
         backoff: Backoff | None = Backoff(),
+        unopened: str = f"cannot be opened by OpenCV {cv2.__version__}; check the address, or that it is running",
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], bool] | None = None,
     ) -> None:
@@ -211,6 +231,7 @@ class Stream:
             name: what to call it in messages.
             open_capture: opens it, each time it is opened.
             backoff: how long to wait before it is opened again; None ends with the stream.
+            unopened: what to say of it, and what to do, where it cannot be opened.
             clock: seconds, for `Frame.seconds`.
             wait: how to wait; None is `wait_for`.
 
@@ -223,9 +244,7 @@ class Stream:
         self._wait = wait or wait_for
         self._capture = open_capture()
         if not self._capture.isOpened():
-            raise InputError(
-                f"{name} cannot be opened by OpenCV {cv2.__version__}; check the address, or that it is running"
-            )
+            raise InputError(f"{name} {unopened}")
         header = header_of(self._capture)
         self.rate, self.total = header.rate, header.frames
         self.live = self.total is None
@@ -286,10 +305,3 @@ class Stream:
             f"{self.name} stopped after {self.count} frames and did not come back; start it, then this again"
         )
         return False
-
-
-def _without_password(url: str) -> str:
-    """The URL without user and password, for messages and logs."""
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

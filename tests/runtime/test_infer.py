@@ -179,6 +179,11 @@ def test_refused_with_a_video(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_password_is_not_shown(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("rtsp://anna:secret@127.0.0.1:9/ch1", "--model", tiny_model, "--out", tmp_path / "out") == 2
+    check_one_line("rtsp://127.0.0.1:9/ch1 is no image", capsys)
+
+
 def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.out == ""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import InputError
-from runtime.sources import Backoff, FrameFolder, Stream, VideoFile, is_stream, open_source
+from runtime.sources import Backoff, FrameFolder, Stream, VideoFile, describe_source, is_stream, open_source
 from runtime.video import read_frames
 
 STEP = 8
@@ -139,6 +139,32 @@ def test_a_stream_that_is_not_there() -> None:
     assert "secret" not in str(caught.value)
     with pytest.raises(InputError, match="camera 99 cannot be opened"):
         open_source("99")
+    with pytest.raises(InputError, match="camera 99999999999 is no camera"):
+        open_source("99999999999")
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("rtsp://10.0.0.9:554/ch1", "rtsp://10.0.0.9:554/ch1"),
+        ("rtsp://anna:secret@10.0.0.9/ch1", "rtsp://10.0.0.9/ch1"),
+        ("rtsp://anna:sec/ret@10.0.0.9/ch1", "rtsp://10.0.0.9/ch1"),
+        ("rtsp://anna:sec?r@et@10.0.0.9/ch1", "rtsp://10.0.0.9/ch1"),
+        ("http://camera/video?token=secret&channel=1", "http://camera/video"),
+        ("-", "standard input"),
+        ("3", "camera 3"),
+        (Path("a@b/3?"), "a@b/3?"),
+    ],
+)
+def test_messages_name_a_source_without_its_secrets(source: Path | str, name: str) -> None:
+    assert describe_source(source) == name
+
+
+def test_a_camera_whose_number_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "0001").mkdir()
+    with pytest.raises(InputError, match=r"^camera 0001 \(for the file or folder write ./0001\) cannot be opened"):
+        open_source("0001")
 
 
 def test_a_video_on_a_web_server_is_no_stream(make_video: Callable[..., Path], tmp_path: Path) -> None:
@@ -232,6 +258,13 @@ def test_standard_input(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], input=b"".join(pictures), capture_output=True, check=False)
     expected = [(n, n) for n in range(12) if n != 4]
     assert done.stdout.decode().strip() == f"{expected} True", done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"no video" * 1000])
+def test_standard_input_that_is_no_video(content: bytes) -> None:
+    code = "from runtime.sources import open_source; open_source('-')"
+    done = subprocess.run([sys.executable, "-c", code], input=content, capture_output=True, check=False)
+    assert b"InputError: standard input gave no video that FFmpeg recognises; send it one" in done.stderr
 
 
 def test_what_is_a_stream() -> None:
