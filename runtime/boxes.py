@@ -54,11 +54,14 @@ class FrameBoxes:
         return cls.without_tracks(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
     def clipped(self, width: int, height: int) -> "FrameBoxes":
-        """The boxes cut to a frame of `width` x `height` pixels, without those that lie fully outside it."""
+        """The boxes cut to a frame of `width` x `height` pixels, without those less than a pixel wide or high then.
+
+        Slivers show nobody, and a table would round them to nothing.
+        """
         left, top = np.clip(self.boxes[:, :2], 0, (width, height)).T
         right, bottom = np.clip(self.boxes[:, :2].astype(np.float64) + self.boxes[:, 2:], 0, (width, height)).T
         boxes = np.stack([left, top, right - left, bottom - top], axis=1).astype(np.float32)
-        inside = (boxes[:, 2:] > 0).all(axis=1)
+        inside = (boxes[:, 2:] >= 1).all(axis=1)
         return FrameBoxes(boxes[inside], self.tracks[inside], self.scores[inside])
 
 

@@ -30,7 +30,7 @@ class PeopleOnFrame:
         seconds: see `Frame`.
         pixels: H x W x 3 uint8, BGR; None where nobody needs them any more.
         found: the people's boxes, clipped to the frame.
-        outside: how many more boxes lay fully outside it.
+        outside: how many more boxes had less than a pixel on it.
     """
 
     index: int

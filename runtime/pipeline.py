@@ -67,7 +67,7 @@ class EmbeddedFrame:
         seconds: see `runtime.video.Frame`.
         pixels: H x W x 3 uint8, BGR; None unless they were to be kept.
         found: the N people's boxes, tracks and scores.
-        outside: how many more boxes lay fully outside the frame.
+        outside: how many more boxes had less than a pixel on the frame.
         images: N x height x width x 3 uint8, RGB: what the network saw of them.
         features: (N, D) float32, L2-normalised.
         matches: the nearest person in the gallery for each; None without a gallery.

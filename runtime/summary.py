@@ -13,7 +13,7 @@ class Summary:
     Attributes:
         frames: of the video that were looked at; None for crops.
         boxes: on them, or the number of crops.
-        dropped: boxes that lay fully outside their frame.
+        dropped: boxes of which less than a pixel, in width or height, was in their frame.
         embeddings: rows written.
         seconds: spent on reading, detecting and embedding.
         damaged: frames that could not be decoded.

@@ -72,13 +72,16 @@ def test_clipping() -> None:
             [64, 5, 3, 3],  # touches the right edge
             [5, 100, 3, 3],  # below
             [-5, -5, 100, 100],  # larger than the frame
+            [63.25, 10, 10, 10],  # less than a pixel in it
+            [63, 10, 10, 10],  # a pixel
         ],
         np.float32,
     )
-    clipped = FrameBoxes(given_boxes, np.arange(7), np.arange(7, dtype=np.float32) / 7).clipped(64, 48)
-    np.testing.assert_array_equal(clipped.tracks, [0, 1, 2, 6])
-    np.testing.assert_array_equal(clipped.scores, np.array([0, 1, 2, 6], np.float32) / 7)
-    np.testing.assert_array_equal(clipped.boxes, [[10, 10, 20, 20], [0, 0, 4.5, 8], [60, 40, 4, 8], [0, 0, 64, 48]])
+    clipped = FrameBoxes(given_boxes, np.arange(9), np.arange(9, dtype=np.float32) / 9).clipped(64, 48)
+    np.testing.assert_array_equal(clipped.tracks, [0, 1, 2, 6, 8])
+    np.testing.assert_array_equal(clipped.scores, np.array([0, 1, 2, 6, 8], np.float32) / 9)
+    expected = [[10, 10, 20, 20], [0, 0, 4.5, 8], [60, 40, 4, 8], [0, 0, 64, 48], [63, 10, 1, 10]]
+    np.testing.assert_array_equal(clipped.boxes, expected)
 
 
 sizes = st.floats(2**-6, 200, width=32)
@@ -92,6 +95,7 @@ def test_a_clipped_box_lies_in_the_frame_and_has_pixels(x: float, y: float, w: f
     for left, top, width, height in clipped.boxes:
         assert 0 <= left < left + width <= 64
         assert 0 <= top < top + height <= 48
+        assert min(width, height) >= 1
         crop = cut(frame, clipped.boxes[0])
         assert abs(crop.shape[1] - width) <= 1
         assert abs(crop.shape[0] - height) <= 1
