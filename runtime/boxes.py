@@ -16,6 +16,7 @@ _COLUMNS = "frame,track,x,y,width,height,confidence"
 
 # Up to here a float tells whole numbers apart.
 _LARGEST_WHOLE = 2**53
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
         InputError: the file is missing, has no box, or a line is malformed (named by its number).
     """
     try:
-        lines = require_file(path, "boxes file").read_text(encoding="utf-8").splitlines()
+        lines = require_file(path, "boxes file").read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file ({error.reason}); expected MOT lines {_COLUMNS},...") from error
     rows: dict[int, list[tuple[int, list[float], float]]] = {}
@@ -124,8 +125,8 @@ def _parse_line(line: str, frame_offset: int) -> tuple[int, int, list[float], fl
     if len(fields) < 7:
         raise ValueError(f"{len(fields)} fields")
     frame, track, *box, confidence = (float(field) for field in fields[:7])
-    if not all(map(math.isfinite, (frame, track, *box, confidence))):
-        raise ValueError("a number is not finite")
+    if not all(abs(number) <= _LARGEST for number in (frame, track, *box, confidence)):
+        raise ValueError("a number is not finite, or larger than float32 holds")
     if not all(number.is_integer() and abs(number) <= _LARGEST_WHOLE for number in (frame, track)):
         raise ValueError(f"frame {fields[0]} or track {fields[1]} is not a whole number")
     if frame + frame_offset < 0:

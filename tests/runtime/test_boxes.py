@@ -26,6 +26,11 @@ def test_reading(tmp_path: Path) -> None:
     np.testing.assert_array_equal(boxes[2].boxes, [[-5.5, 0, 10, 20]])
 
 
+def test_a_file_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "gt.txt").write_bytes(b"\xef\xbb\xbf5,1,1,2,3,4,1\r\n")
+    assert list(read_boxes(tmp_path / "gt.txt")) == [4]
+
+
 @pytest.mark.parametrize(("offset", "frame"), [(-1, 4), (0, 5), (7, 12)])
 def test_the_frame_offset(tmp_path: Path, offset: int, frame: int) -> None:
     assert list(read_boxes(write(tmp_path / "gt.txt", "5,-1,1,2,3,4,1"), offset)) == [frame]
@@ -38,9 +43,10 @@ def test_the_frame_offset(tmp_path: Path, offset: int, frame: int) -> None:
         ("one,2,3,4,5,6,1", "could not convert string to float: 'one'"),
         ("1,2,3,4,5,,1", "could not convert"),
         ("1.5,2,3,4,5,6,1", "frame 1.5 or track 2 is not a whole number"),
-        ("1,1e300,3,4,5,6,1", "is not a whole number"),
+        ("1,1e17,3,4,5,6,1", "is not a whole number"),
         ("1,2,nan,4,5,6,1", "a number is not finite"),
         ("1,2,3,4,inf,6,1", "a number is not finite"),
+        ("1,2,3,4,1e39,6,1", "larger than float32 holds"),
         ("1,2,3,4,0,6,1", "the box is 0 wide and 6 high"),
         ("1,2,3,4,5,-6,1", "the box is 5 wide and -6 high"),
         ("0,2,3,4,5,6,1", "frame 0 with --frame-offset -1 lies before the video's first frame"),
