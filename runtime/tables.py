@@ -105,7 +105,8 @@ class _Lines:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file = path.open("w", encoding="utf-8", newline="")
+            # A file's name that is not UTF-8 is written as the bytes that it is.
+            self._file = path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror}") from error
         self._writer = csv.writer(self._file, lineterminator="\n")

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from runtime.gallery import Matches
 from runtime.infer import main
 from runtime.json_lines import JsonLines
 from runtime.pipeline import EmbeddedFrame
-from runtime.tables import MatchesTable, TracksTable
+from runtime.tables import MatchesTable, TracksTable, write_matches
 from runtime.track_identities import TrackIdentity
 
 SHADES = 200
@@ -231,6 +232,12 @@ def test_all_results_of_a_run_and_none_of_the_one_before(
     assert len(list((out / "contact-sheets").iterdir())) == 2
     assert main(arguments) == 0
     assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+
+
+def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
+    matches = Matches(np.array([3]), np.ones(1, np.float32), np.array(["a"]), np.array([""]))
+    write_matches(tmp_path / "matches.csv", [os.fsdecode(b"caf\xe9.jpg")], matches)
+    assert (tmp_path / "matches.csv").read_bytes().splitlines()[1] == b"caf\xe9.jpg,3,1.0000,a,"
 
 
 def rows_of(path: Path) -> list[list[str]]:
