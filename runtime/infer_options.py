@@ -29,6 +29,7 @@ class Options:
         detector: YOLOX in ONNX that finds the people of a video.
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
+        seconds: look only at the first ones of a video, or of a stream from its first frame on; None for all of it.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`; boxes without tracks are joined into some.
         threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None
@@ -54,6 +55,7 @@ class Options:
     detector: Path | None = None
     score: float | None = None
     every: int = 1
+    seconds: float | None = None
     gallery: Path | None = None
     tracks: bool = False
     threshold: float | None = None
@@ -77,6 +79,8 @@ class Options:
         self._check_identities()
         if self.every < 1:
             raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
+        if self.seconds is not None and not self.seconds > 0:
+            raise InputError(f"--seconds {self.seconds:g}; expected more than 0")
         if self.score is not None and self.detector is None:
             raise InputError("--score given without --detector; boxes from a file are all taken")
         if self.plugin is not None and self.model.suffix == ".onnx":
@@ -112,6 +116,7 @@ class Options:
                 ("--contact-sheets", self.contact_sheets),
                 ("--jsonl", self.json_lines),
                 ("--every", self.every != 1),
+                ("--seconds", self.seconds is not None),
             )
             if wanted
         ]
@@ -188,6 +193,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--detector", type=Path, metavar="YOLOX", help="find the people of a video with this YOLOX .onnx file")
     add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
     add("--every", type=int, default=1, metavar="N", help="look at every Nth frame of a video only (default: all)")
+    add("--seconds", type=float, metavar="S", help="end after so much of a video or a stream (default: all of it)")
     add(
         "--gallery",
         type=Path,

@@ -1,6 +1,7 @@
 """From a video or a stream to its people's embeddings and what else is wanted of them."""
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -54,6 +55,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         find_at_once=people.at_once,
         embedder=embedder,
         every=options.every,
+        seconds=options.seconds,
         tracker=_tracker(options, people),
         gallery=open_set(gallery, threshold),
         keep_pixels=options.annotate,
@@ -70,8 +72,8 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         # Until all is in its place: an hour of video is not to be lost while its results are completed.
         with ends_cleanly(runner.stop) as interruption:
             try:
-                summary = _Run(runner, outputs, source, options.every).to_its_end(interruption)
-                if not summary.interrupted:
+                summary = _Run(runner, outputs, source, options).to_its_end(interruption)
+                if not summary.interrupted and options.seconds is None:
                     check_all_seen(people.given, source.name, source.count)
             except Exception:
                 outputs.salvage()
@@ -120,7 +122,7 @@ class _Run:
     runner: StageRunner
     outputs: VideoOutputs
     source: Source
-    every: int
+    options: Options
     frames: int = 0
     outside: int = 0
     embeddings: int = 0
@@ -149,5 +151,7 @@ class _Run:
 
     def _shown(self) -> Iterable[EmbeddedFrame]:
         total = self.source.total
-        expected = None if total is None else -(-total // self.every)
+        if total is not None and self.options.seconds is not None:
+            total = math.ceil(min(total, self.options.seconds * self.source.rate))
+        expected = None if total is None else -(-total // self.options.every)
         return pipeline_progress(self.runner, expected, lambda frame: len(frame.features), self.runner.busy)

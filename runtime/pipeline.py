@@ -3,10 +3,12 @@
 Each step is a stage in a thread of its own (see `runtime.stages`); frames leave in their order.
 """
 
+import math
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Protocol
 
 import numpy as np
@@ -97,6 +99,7 @@ class Pipeline:
         find_at_once: on so many frames in a call.
         embedder: turns them into embeddings; pipelines in several threads may share one.
         every: frames whose number is not a multiple of this are left out.
+        seconds: the first frame that is so late, or later, ends the source; None reads it to its end.
         tracker: joins boxes into tracks; None leaves them as `find` gives them.
         gallery: names people; None does not.
         keep_pixels: whether the frames are needed after their people were cut out.
@@ -108,6 +111,7 @@ class Pipeline:
     find_at_once: int
     embedder: Embedder
     every: int = 1
+    seconds: float | None = None
     tracker: Tracker | None = None
     gallery: KnownPeople | None = None
     keep_pixels: bool = False
@@ -116,9 +120,10 @@ class Pipeline:
     def start(self) -> StageRunner:
         """A runner that gives an `EmbeddedFrame` for every frame, in order; its last stage is the caller."""
         stopping = threading.Event()
+        end = math.inf if self.seconds is None else self.seconds
         return StageRunner(
             DECODE,
-            self.source.frames(stopping, self.every),
+            takewhile(lambda frame: frame.seconds < end, self.source.frames(stopping, self.every)),
             self.stages(),
             consumer_name=WRITE,
             depth=self.depth,

@@ -152,6 +152,8 @@ def test_a_detector_that_finds_nobody(
         (("--boxes", "b", "--batch-size", "x"), "argument --batch-size: invalid int value: 'x'"),
         (("--boxes", "b", "--bocks", "c"), "unrecognized arguments: --bocks c; see --help"),
         (("--boxes", "none.txt"), "boxes file none.txt does not exist"),
+        (("--boxes", "b", "--seconds", "0"), "--seconds 0; expected more than 0"),
+        (("--boxes", "b", "--seconds", "nan"), "--seconds nan; expected more than 0"),
         (("--detector", "none.onnx"), "model none.onnx does not exist"),
         (("--boxes", "{boxes}", "--gallery", "none.npz"), "embeddings file none.npz does not exist"),
         (("--boxes", "{boxes}", "--batch-size", "0"), "batch size is 0"),
@@ -197,6 +199,7 @@ def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("--annotate",), "which is no video; a folder or an image holds crops of people already"),
         (("--every", "2"), "--every given with"),
+        (("--seconds", "2"), "--seconds given with"),
         (("--boxes", "b", "--detector", "d"), "given with --boxes and --detector; say where"),
         (("--boxes", "b"), "boxes file b does not exist"),
     ],

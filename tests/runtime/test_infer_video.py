@@ -362,6 +362,28 @@ def test_a_stream_that_stops_returns_and_is_given_up(
     assert sum(1 for _ in read_frames(tmp_path / "out" / "annotated.mp4")) == 30
 
 
+def test_the_first_seconds_of_a_file(
+    make_video: Callable[..., Path], boxes: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    for every, frames in ((1, range(12)), (5, range(0, 12, 5))):
+        arguments = (make_video(frames=30), "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out")
+        assert run(*arguments, "--seconds", 1.15, "--every", every) == 0
+        found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+        np.testing.assert_array_equal(found.frames, np.repeat(frames, 2))
+
+
+def test_a_stream_ends_after_so_many_seconds(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    with endless("--seconds", "0.2", "--jsonl", "-") as process:
+        feeding = threading.Thread(target=feed, args=(process,))
+        feeding.start()
+        assert process.stdout is not None
+        seconds = [json.loads(line)["seconds"] for line in process.stdout]
+        feeding.join()
+    assert process.returncode == 0
+    assert max(seconds) <= 0.2
+    assert len(Embeddings.load(tmp_path / "out" / "embeddings.npz")) == 2 * len(seconds)
+
+
 @pytest.mark.parametrize("content", [b"", b"no gallery", b"PK\x03\x04 cut off"])
 def test_an_unreadable_gallery_is_refused_before_the_work(
     make_video: Callable[..., Path],
