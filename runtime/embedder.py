@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .backend import Backend, BackendName, Device, PendingEmbeddings, QueueingBackend
 from .backend_choice import open_backend
+from .batch_checks import check_images
 from .batches import BatchMaker
 from .cores import usable_cores
 from .errors import InputError
@@ -28,6 +29,11 @@ class Embedder:
 
     While the network runs on one batch, the next one is preprocessed and, by a backend that queues, copied to the GPU.
     Threads may share an embedder: each preprocesses its own crops, and they take turns with the network.
+
+    Attributes:
+        backend: what runs the network.
+        batch_size: crops per call of the backend.
+        preprocessing_threads: that work at once for one call of `embed`.
 
     Example:
         with Embedder.open("model.onnx") as embedder:
@@ -120,8 +126,7 @@ class Embedder:
             InputError: a crop is not such an array, or the embedder is closed.
             DeviceError: the device failed.
         """
-        if self._closed:
-            raise InputError("this embedder is closed; open the model again")
+        self._check_open()
         with closing(self._batches.batches(crops, colour_order)) as batches:
             features = list(self._embed_batches(batches))
         if not features:
@@ -139,6 +144,8 @@ class Embedder:
             InputError: `images` is not such an array, or the embedder is closed.
             DeviceError: the device failed.
         """
+        self._check_open()
+        check_images(images, (self.manifest.height, self.manifest.width, 3), self.backend.max_batch)
         with self._turn:
             if self._queue is not None:
                 return self._queue.submit(images)
@@ -158,6 +165,10 @@ class Embedder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this embedder is closed; open the model again")
 
     def _embed_batches(self, batches: Iterable[NDArray[np.uint8]]) -> Generator[NDArray[np.float32]]:
         ahead: PendingEmbeddings | None = None

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from .batch_checks import check_images
 from .engine_manifest import BatchProfile
-from .errors import InputError
 
 
 def fit_batch(images: NDArray[np.uint8], profile: BatchProfile, image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
@@ -21,12 +21,8 @@ def fit_batch(images: NDArray[np.uint8], profile: BatchProfile, image_shape: tup
     Raises:
         InputError: another shape or type, or N is 0 or larger than profile.max.
     """
+    check_images(images, image_shape, profile.max)
     count = len(images)
-    if images.shape[1:] != image_shape or images.dtype != np.uint8 or not 1 <= count <= profile.max:
-        raise InputError(
-            f"a batch has shape {images.shape} and type {images.dtype}; expected 1 to {profile.max} images of shape "
-            f"{image_shape} and type uint8"
-        )
     if count >= profile.min:
         return np.ascontiguousarray(images)
     batch = np.zeros((profile.min, *image_shape), np.uint8)

@@ -66,6 +66,30 @@ def test_a_bad_crop_in_the_middle_is_refused(tiny_model: Path, crops: list[NDArr
         embedder.embed([*crops, np.zeros((4, 4, 3))], "BGR")  # type: ignore[list-item]
 
 
+IMAGES = np.random.default_rng(2).integers(0, 256, (4, 16, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("images", "given"),
+    [
+        (IMAGES / 255, r"has shape \(4, 16, 8, 3\) and type float64"),
+        (IMAGES.astype(np.int64), "type int64"),
+        (IMAGES.transpose(0, 3, 1, 2), r"shape \(4, 3, 16, 8\)"),
+        (IMAGES[:, :, :7], r"shape \(4, 16, 7, 3\)"),
+        (IMAGES[0], r"shape \(16, 8, 3\)"),
+        (IMAGES[:0], r"shape \(0, 16, 8, 3\)"),
+        (np.array(3, np.uint8), r"shape \(\)"),
+        (list(IMAGES), "is a list"),
+    ],
+)
+def test_a_batch_that_is_none_is_refused(tiny_model: Path, oracle: Oracle, images: Any, given: str) -> None:
+    expected = r"; expected 1 or more RGB images of shape \(16, 8, 3\) and type uint8"
+    with Embedder.open(tiny_model) as embedder:
+        with pytest.raises(InputError, match=f"a batch .*{given}.*{expected}"):
+            embedder.submit(images)
+        np.testing.assert_allclose(embedder.submit(IMAGES).result(), oracle(IMAGES), atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_batch_sizes_that_are_none(tiny_model: Path, batch_size: int) -> None:
     with pytest.raises(InputError, match=f"batch size is {batch_size}; expected 1 to any size"):
@@ -96,6 +120,8 @@ def test_a_limited_backend_gets_its_largest_batch(manifest: Manifest, crops: lis
     backend = Limited(manifest)
     with Embedder(backend) as embedder:
         assert embedder.embed(crops[:8], "BGR").shape == (8, manifest.embedding_size)
+        with pytest.raises(InputError, match="expected 1 to 3 RGB images"):
+            embedder.submit(IMAGES)
     assert backend.batches == [3, 3, 2]
     assert backend.closed == 1
     with pytest.raises(InputError, match="batch size is 4; expected 1 to 3 for limited"):
