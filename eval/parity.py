@@ -134,6 +134,7 @@ def _stage(name: str, embedder: Embedder) -> Stage:
 
 def _run(name: str, embedder: Embedder, dataset: ReidDataset, reranking: Reranking) -> _Measured:
     """Embed the query and gallery images with a model."""
+    embedder.refuses_non_finite = False  # they are counted
     timed = embed_timed(embedder, dataset, (*dataset.query, *dataset.gallery), name)
     stage = replace(_stage(name, embedder), milliseconds_per_image=timed.milliseconds_per_image)
     return _measure(stage, timed.embeddings, len(dataset.query), reranking)

@@ -1,6 +1,6 @@
 """From crops to embeddings, whatever runs the network."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .backend import Backend, BackendName, Device, PendingEmbeddings, QueueingBackend
 from .backend_choice import open_backend
-from .batch_checks import check_images
+from .batch_checks import check_embeddings, check_images
 from .batches import BatchMaker
 from .cores import usable_cores
 from .errors import InputError
@@ -34,6 +34,7 @@ class Embedder:
         backend: what runs the network.
         batch_size: crops per call of the backend.
         preprocessing_threads: that work at once for one call of `embed`.
+        refuses_non_finite: whether NaN or infinity in embeddings is an error; False where they are to be counted.
 
     Example:
         with Embedder.open("model.onnx") as embedder:
@@ -66,6 +67,7 @@ class Embedder:
         )
         self._queue = backend if isinstance(backend, QueueingBackend) else None
         self._turn = Lock()
+        self.refuses_non_finite = True
         self._closed = False
 
     @classmethod
@@ -123,7 +125,7 @@ class Embedder:
             N x D float32, L2-normalised; 0 x D for no crops.
 
         Raises:
-            InputError: a crop is not such an array, or the embedder is closed.
+            InputError: a crop is not such an array, an embedding is not finite, or the embedder is closed.
             DeviceError: the device failed.
         """
         self._check_open()
@@ -141,15 +143,15 @@ class Embedder:
                 written over once the call is back.
 
         Raises:
-            InputError: `images` is not such an array, or the embedder is closed.
+            InputError: `images` is not such an array, or the embedder is closed; from the result
+                where an embedding is not finite.
             DeviceError: the device failed.
         """
         self._check_open()
         check_images(images, (self.manifest.height, self.manifest.width, 3), self.backend.max_batch)
         with self._turn:
-            if self._queue is not None:
-                return self._queue.submit(images)
-            return _Ready(self.backend.run(images))
+            pending = _Ready(self.backend.run(images)) if self._queue is None else self._queue.submit(images)
+        return _Checked(pending, self._check_embeddings)
 
     def close(self) -> None:
         """Free the backend; what another thread is embedding ends with an `InputError`."""
@@ -170,6 +172,10 @@ class Embedder:
         if self._closed:
             raise InputError("this embedder is closed; open the model again")
 
+    def _check_embeddings(self, embeddings: NDArray[np.float32]) -> None:
+        if self.refuses_non_finite:
+            check_embeddings(embeddings, self.manifest)
+
     def _embed_batches(self, batches: Iterable[NDArray[np.uint8]]) -> Generator[NDArray[np.float32]]:
         ahead: PendingEmbeddings | None = None
         for images in batches:
@@ -189,6 +195,19 @@ class _Ready:
 
     def result(self) -> NDArray[np.float32]:
         return self.embeddings
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """Embeddings that `check` has to let pass."""
+
+    pending: PendingEmbeddings
+    check: Callable[[NDArray[np.float32]], None]
+
+    def result(self) -> NDArray[np.float32]:
+        embeddings = self.pending.result()
+        self.check(embeddings)
+        return embeddings
 
 
 def _threads_beside(backend: Backend) -> int:

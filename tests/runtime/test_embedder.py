@@ -1,17 +1,21 @@
 """The embedder on a real ONNX file, against NumPy in float64."""
 
+import copy
+import dataclasses
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from runtime.embedder import Embedder
 from runtime.errors import InputError
-from runtime.manifest import Manifest
+from runtime.manifest import METADATA_KEY, Manifest, Precision
 from runtime.preprocess import preprocess_batch
 
 Oracle = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
@@ -88,6 +92,32 @@ def test_a_batch_that_is_none_is_refused(tiny_model: Path, oracle: Oracle, image
         with pytest.raises(InputError, match=f"a batch .*{given}.*{expected}"):
             embedder.submit(images)
         np.testing.assert_allclose(embedder.submit(IMAGES).result(), oracle(IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("precision", "remedy"), [("fp32", "this fp32 model: check the weights"), ("fp16", "overflowed, use the fp32 file")]
+)
+def test_embeddings_that_are_not_finite_are_refused(
+    tiny_graph: onnx.ModelProto, manifest: Manifest, tmp_path: Path, precision: Precision, remedy: str
+) -> None:
+    graph = copy.deepcopy(tiny_graph)
+    (mean,) = (constant for constant in graph.graph.initializer if constant.name == "mean")
+    mean.CopyFrom(numpy_helper.from_array(np.zeros(3, np.float32), "mean"))
+    helper.set_model_props(graph, {METADATA_KEY: dataclasses.replace(manifest, precision=precision).to_json()})
+    onnx.save(graph, str(tmp_path / "model.onnx"))
+    images = IMAGES.copy()
+    images[[1, 3]] = 0  # of length zero, which the model divides by
+    message = f"2 of 4 embeddings of a batch hold NaN or infinity; expected finite numbers from .*{remedy}"
+    with Embedder.open(tmp_path / "model.onnx", batch_size=4) as embedder:
+        pending = embedder.submit(images)
+        for _ in range(2):
+            with pytest.raises(InputError, match=message):
+                pending.result()
+        with pytest.raises(InputError, match=message):
+            embedder.embed([*IMAGES, *images], "RGB")
+        assert np.isfinite(embedder.embed([*IMAGES, *IMAGES], "RGB")).all()
+        embedder.refuses_non_finite = False
+        assert np.isnan(embedder.embed(list(images), "RGB")).all(axis=1).tolist() == [False, True, False, True]
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
