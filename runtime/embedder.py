@@ -1,5 +1,6 @@
 """From crops to embeddings, whatever runs the network."""
 
+import os
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Embedder:
     """Turns crops into embeddings; a context manager that frees the backend at its end.
 
     While the network runs on one batch, the next one is preprocessed and, by a backend that queues, copied to the GPU.
-    Threads may share an embedder: each preprocesses its own crops, and they take turns with the network.
+    Threads may share an embedder: each preprocesses its own crops, and they take turns with the network. A process that
+    is forked off has none of the threads, and opens its own.
 
     Attributes:
         backend: what runs the network.
@@ -67,6 +69,7 @@ class Embedder:
         )
         self._queue = backend if isinstance(backend, QueueingBackend) else None
         self._turn = Lock()
+        self._process = os.getpid()
         self.refuses_non_finite = True
         self._closed = False
 
@@ -125,7 +128,8 @@ class Embedder:
             N x D float32, L2-normalised; 0 x D for no crops.
 
         Raises:
-            InputError: a crop is not such an array, an embedding is not finite, or the embedder is closed.
+            InputError: a crop is not such an array, an embedding is not finite, or the embedder is closed or of another
+                process.
             DeviceError: the device failed.
         """
         self._check_open()
@@ -143,7 +147,7 @@ class Embedder:
                 written over once the call is back.
 
         Raises:
-            InputError: `images` is not such an array, or the embedder is closed; from the result
+            InputError: `images` is not such an array, or the embedder is closed or of another process; from the result
                 where an embedding is not finite.
             DeviceError: the device failed.
         """
@@ -154,8 +158,13 @@ class Embedder:
         return _Checked(pending, self._check_embeddings)
 
     def close(self) -> None:
-        """Free the backend; what another thread is embedding ends with an `InputError`."""
+        """Free the backend; what another thread is embedding ends with an `InputError`.
+
+        In a forked process nothing is freed: it is the parent's, and a lock may be held for ever.
+        """
         self._closed = True
+        if self._process != os.getpid():
+            return
         self._batches.close()
         with self._turn:
             self.backend.close()
@@ -169,6 +178,11 @@ class Embedder:
         self.close()
 
     def _check_open(self) -> None:
+        if self._process != os.getpid():
+            raise InputError(
+                f"this embedder was opened in process {self._process}, from which this one was forked without its "
+                "threads; open the model here (where a server preloads its application: after the fork)"
+            )
         if self._closed:
             raise InputError("this embedder is closed; open the model again")
 

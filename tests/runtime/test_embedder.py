@@ -2,6 +2,10 @@
 
 import copy
 import dataclasses
+import os
+import re
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +122,42 @@ def test_embeddings_that_are_not_finite_are_refused(
         assert np.isfinite(embedder.embed([*IMAGES, *IMAGES], "RGB")).all()
         embedder.refuses_non_finite = False
         assert np.isnan(embedder.embed(list(images), "RGB")).all(axis=1).tolist() == [False, True, False, True]
+
+
+FORKS = """
+import faulthandler, os, sys
+import numpy as np
+from runtime.embedder import Embedder
+from runtime.errors import InputError
+
+with Embedder.open(sys.argv[1]) as embedder:
+    crops = [np.zeros((20, 10, 3), np.uint8)] * 70
+    embedder.embed(crops, "BGR")
+    child = os.fork()
+    if not child:
+        faulthandler.dump_traceback_later(30, exit=True)
+        for call, *arguments in ((embedder.embed, crops, "BGR"), (embedder.submit, np.zeros((1, 16, 8, 3), np.uint8))):
+            try:
+                call(*arguments)
+            except InputError as error:
+                print(error, flush=True)
+        embedder.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    embedder.embed(crops, "BGR")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_is_told_instead_of_waiting_for_ever(tiny_model: Path) -> None:
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    command = [sys.executable, "-c", FORKS, str(tiny_model)]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    lines = printed.splitlines()
+    assert len(lines) == 2
+    assert all(
+        re.match(r"this embedder was opened in process \d+, from which this one was forked", each) for each in lines
+    )
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
