@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,20 +26,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
         InputError: the parent folder cannot be created or written to, or the disk is full.
     """
     path = Path(path)
+    temporary = path.parent / f".{path.stem}.{secrets.token_hex(8)}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
+        # Not by tempfile: its files are private, and to read the umask is to set it for every thread.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}; name a folder that can be written to") from error
-    os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
         _flush(temporary)
-        # mkstemp makes private files; the result gets the mode any newly created file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error}") from error

@@ -103,9 +103,17 @@ def test_the_target_is_untouched_until_the_block_ends_and_the_suffix_is_kept(tmp
     assert path.read_bytes() == b"new"
 
 
-def test_the_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
-    write_text(tmp_path / "ours", "")
-    (tmp_path / "plain").touch()
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_mode_is_that_of_any_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with monkeypatch.context() as patched:
+            # It is the whole process's: to read it is to set it for every thread.
+            patched.delattr(os, "umask")
+            write_text(tmp_path / "ours", "")
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
