@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
+from runtime.errors import InputError
+from runtime.gallery_manifest import ModelIdentity
 
 from .datasets import ReidDataset
 from .embedding import embed_images, label
 from .encoding import require_sparse
 from .expansion import Expansion, expand
-from .exported import save_manifest
+from .exported import read_manifest, save_embeddings
 from .features import Labelled, LabelledFeatures
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked
@@ -178,9 +180,26 @@ def read_run(query: Path, gallery: Path) -> Run:
     """Read two files of embeddings (.npz).
 
     Raises:
-        InputError: a file cannot be read.
+        InputError: a file cannot be read, or the manifests beside them, in two folders, are of different models.
     """
+    if query.parent.resolve() != gallery.parent.resolve():
+        _check_same_model(query.parent, gallery.parent)
     return Run(Embeddings.load(query), Embeddings.load(gallery), {"query": str(query), "gallery": str(gallery)})
+
+
+def _check_same_model(query: Path, gallery: Path) -> None:
+    """Of two folders; a manifest that is missing, or names no checkpoint, says nothing."""
+    manifests = {folder: read_manifest(folder) for folder in (query, gallery)}
+    models = [
+        ModelIdentity.of(manifest, str(folder))
+        for folder, manifest in manifests.items()
+        if manifest is not None and manifest.checkpoint_sha256 is not None
+    ]
+    if len(models) == 2 and models[0] != models[1]:
+        raise InputError(
+            f"the queries in {query} and the gallery in {gallery} were made by different models: {models[0]}; "
+            f"{models[1]}; expected embeddings of the same model: embed both with one"
+        )
 
 
 def labels_of(dataset: ReidDataset) -> Run:
@@ -225,7 +244,7 @@ def embed_run(embedder: Embedder, dataset: ReidDataset, model: str | None = None
         dataset: with a test half or a split.
         model: what to call the model; what runs it and in which precision is added.
         save_to: folder to keep the embeddings and the model's manifest in, as query.npz and gallery.npz for
-            `read_run`, and the whole folder for the parity report; None keeps none.
+            `read_run`, and the whole folder for the parity report; None keeps none. All three or none are written.
 
     Raises:
         InputError: no test half, an unreadable image, or `save_to` cannot be written to.
@@ -235,9 +254,7 @@ def embed_run(embedder: Embedder, dataset: ReidDataset, model: str | None = None
     query = embed_images(embedder, dataset, dataset.query, "embedding queries")
     gallery = embed_images(embedder, dataset, dataset.gallery, "embedding gallery")
     if save_to is not None:
-        query.save(save_to / "query.npz")
-        gallery.save(save_to / "gallery.npz")
-        save_manifest(save_to, embedder.manifest)
+        save_embeddings(save_to, query, gallery, embedder.manifest)
     runs = f"{embedder.backend.name}, {embedder.manifest.precision}"
     return Run(query, gallery, {"data": dataset.name, "model": f"{model} on {runs}" if model else runs})
 

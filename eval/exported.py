@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
-from runtime.files import require_file, write_text
+from runtime.files import atomic_path, require_file, write_text
 from runtime.manifest import Manifest
 
 from .halves import Image
 
 MANIFEST_NAME = "manifest.json"
+QUERY_NAME, GALLERY_NAME = "query.npz", "gallery.npz"
 _TENSOR = "embeddings"
 
 # trtexec prints what C++ does, which JSON has no number for.
@@ -32,6 +33,22 @@ def is_exported(path: Path) -> bool:
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest of the model whose embeddings are, or will be, in `folder`."""
     write_text(folder / MANIFEST_NAME, manifest.to_json() + "\n")
+
+
+def save_embeddings(folder: Path, query: Embeddings, gallery: Embeddings, manifest: Manifest) -> None:
+    """Write both halves and the manifest of their model, all of them before the first takes an older one's place.
+
+    Raises:
+        InputError: they cannot be written; what was in `folder` is as it was.
+    """
+    with (
+        atomic_path(folder / MANIFEST_NAME) as manifest_path,
+        atomic_path(folder / QUERY_NAME) as query_path,
+        atomic_path(folder / GALLERY_NAME) as gallery_path,
+    ):
+        gallery.save(gallery_path)
+        query.save(query_path)
+        write_text(manifest_path, manifest.to_json() + "\n")
 
 
 def read_manifest(path: Path) -> Manifest | None:
@@ -63,7 +80,7 @@ def read_exported(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
         InputError: these are not such files, lack an image, or have another number of rows.
     """
     path = Path(path)
-    if (path / "query.npz").exists():
+    if (path / QUERY_NAME).exists():
         return _by_name(path, images)
     files = [file for file in sorted(path.glob("*.json")) if file.name != MANIFEST_NAME] if path.is_dir() else [path]
     if not files:
@@ -93,7 +110,7 @@ def rows_written(images: int, manifest: Manifest | None) -> int:
 
 
 def _by_name(folder: Path, images: Sequence[Image]) -> NDArray[np.float32]:
-    halves = [Embeddings.load(folder / f"{half}.npz") for half in ("query", "gallery")]
+    halves = [Embeddings.load(folder / name) for name in (QUERY_NAME, GALLERY_NAME)]
     names = [name for half in halves for name in half.names.tolist()]
     rows = {name: row for row, name in enumerate(names)}
     missing = [image.name for image in images if image.name not in rows]

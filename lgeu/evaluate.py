@@ -162,10 +162,10 @@ def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Se
     for path in outputs:
         check_target(path)
     if folder is not None:
-        from eval.exported import MANIFEST_NAME
+        from eval.exported import GALLERY_NAME, MANIFEST_NAME, QUERY_NAME
 
         check_folder(folder)
-        outputs += [folder / name for name in ("query.npz", "gallery.npz", MANIFEST_NAME)]
+        outputs += [folder / name for name in (QUERY_NAME, GALLERY_NAME, MANIFEST_NAME)]
     taken = {path.resolve() for path in inputs if path is not None}
     for path in outputs:
         if path.resolve() in taken:

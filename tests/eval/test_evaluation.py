@@ -3,6 +3,8 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ import pytest
 
 from eval.datasets import open_dataset
 from eval.embedding import embed_images, embed_timed
-from eval.evaluation import evaluate_files, evaluate_model, figures, labels_of
+from eval.evaluation import embed_run, evaluate_files, evaluate_model, figures, labels_of
+from eval.exported import save_embeddings
 from eval.metrics import evaluate
 from eval.parity import Candidate, ExportedCandidate, compare
 from eval.reranking import Reranking
@@ -89,6 +92,42 @@ def test_a_model_and_a_data_set_give_the_figures_of_its_embeddings(
     assert report.failures == ()
     assert (result.metrics.junk, result.metrics.gallery) == (1, 4)
     assert result.to_json()["source"] == {"data": "market", "model": "means.onnx on colour means, fp32"}
+
+
+def test_embeddings_that_cannot_all_be_written_leave_the_earlier_ones(
+    market: Path,
+    make_embedder: Callable[..., Embedder],
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    tmp_path: Path,
+) -> None:
+    dataset = open_dataset(market)
+    with make_embedder() as embedder:
+        embed_run(embedder, dataset, save_to=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.*")}
+    assert len(before["query.npz"]) < len(before["gallery.npz"])
+    full, refused = full_disk(len(before["query.npz"])), pytest.raises(InputError, match=r"cannot write .*gallery")
+    with make_embedder(rounding=50) as other, refused, full:
+        embed_run(other, dataset, save_to=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_halves_that_different_models_made_are_refused(
+    make_embeddings: Callable[..., Embeddings], make_embedder: Callable[..., Embedder], tmp_path: Path
+) -> None:
+    manifest = replace(make_embedder().manifest, checkpoint_sha256="1" * 64)
+    for name, each in (
+        ("one", manifest),
+        ("rounded", replace(manifest, precision="fp16")),
+        ("other", replace(manifest, checkpoint_sha256="2" * 64)),
+        ("unknown", replace(manifest, checkpoint_sha256=None)),
+    ):
+        save_embeddings(tmp_path / name, *make_clusters(make_embeddings), each)
+    query = tmp_path / "one" / "query.npz"
+    expected = evaluate_files(query, tmp_path / "one" / "gallery.npz").metrics.mAP
+    for name in ("rounded", "unknown"):
+        assert evaluate_files(query, tmp_path / name / "gallery.npz").metrics.mAP == expected
+    with pytest.raises(InputError, match=r"different models: .*checkpoint 111111.*checkpoint 222222"):
+        evaluate_files(query, tmp_path / "other" / "gallery.npz")
 
 
 def test_without_scipy_no_model_is_run_for_reranking(
