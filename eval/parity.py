@@ -205,5 +205,11 @@ def _failures(close: Agreement, difference: Difference | None, tolerance: Tolera
         yield f"{close.non_finite} embeddings hold NaN or infinity"
     if close.min_cosine is not None and close.min_cosine < tolerance.min_cosine:
         yield f"smallest cosine {close.min_cosine:.7f} is below {tolerance.min_cosine}"
+    if close.max_length_error is not None and close.max_length_error > tolerance.length:
+        yield (
+            f"lengths differ from the reference's by up to {100 * close.max_length_error:,.2f} %, more than "
+            f"{100 * tolerance.length:g} % allowed: embeddings must end in the L2 norm that the exported graph has; "
+            "export the model again, or normalise what its program gives"
+        )
     if difference is not None and 100 * abs(difference.mAP) > tolerance.mAP_points:
         yield (f"mAP differs by {100 * difference.mAP:+.4f} points, more than {tolerance.mAP_points} allowed")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +119,29 @@ def test_tolerances_go_by_precision(dataset: ReidDataset, reference: Candidate, 
     )
     assert len(by_map.failures) == 1
     assert "mAP differs by" in by_map.failures[0]
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("fp32", 0.001), ("fp16", 0.01)])
+def test_a_lost_norm_fails_though_every_cosine_and_figure_agrees(
+    dataset: ReidDataset,
+    reference: Candidate,
+    make_embedder: MakeEmbedder,
+    tmp_path: Path,
+    precision: str,
+    allowed: float,
+) -> None:
+    features = np.concatenate([half.features for half in embed_halves(make_embedder(), dataset)])
+    save_manifest(tmp_path, make_embedder(precision=precision).manifest)
+    lengths = np.ones((len(features), 1), np.float32)
+    for factor, failures in ((1 + 0.9 * allowed, 0), (1 - 0.9 * allowed, 0), (1 + 1.1 * allowed, 1), (37, 1)):
+        lengths[5] = factor
+        write_trtexec(tmp_path / "0000.json", features * lengths)
+        report = compare(reference, [ExportedCandidate("outputs", tmp_path)], dataset)
+        assert len(report.failures) == failures
+    assert report.stages[0].comparison is not None
+    assert report.stages[0].comparison.agreement is not None
+    assert report.stages[0].comparison.agreement.max_length_error == pytest.approx(36, rel=1e-6)
+    assert "by up to 3,600.00 %, more than" in report.failures[0]
 
 
 def test_nan_is_counted_and_fails(dataset: ReidDataset, reference: Candidate, make_embedder: MakeEmbedder) -> None:
@@ -256,6 +280,26 @@ def test_cosine_gaps_fall_into_their_half_decade() -> None:
     gaps = agreement(left.astype(np.float32), right.astype(np.float32)).cosine_gaps
     filled = [(GAP_EDGES[bin], GAP_EDGES[bin + 1]) for bin, count in enumerate(gaps) if count]
     assert all(low < gap < high for (low, high), gap in zip(filled, [3e-3, 3e-2, 3e-1], strict=True))
+
+
+def test_rows_are_compared_a_block_at_a_time() -> None:
+    random = np.random.default_rng(4)
+    left = random.normal(size=(4001, 500)).astype(np.float32)
+    right = (left + random.normal(scale=0.1, size=left.shape)).astype(np.float32)
+    right[[7, 4000], 3] = np.nan, np.inf
+    tracemalloc.start()
+    close = agreement(left, right)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * left.nbytes
+    finite = np.setdiff1d(np.arange(4001), [7, 4000])
+    one, other = (each[finite].astype(np.float64) for each in (left, right))
+    lengths = [np.sqrt((each**2).sum(axis=1)) for each in (one, other)]
+    cosines = (one * other).sum(axis=1) / lengths[0] / lengths[1]
+    assert (close.min_cosine, close.mean_cosine) == pytest.approx((cosines.min(), cosines.mean()), abs=1e-14)
+    assert close.max_abs_difference == np.abs(one - other).max()
+    assert close.max_length_error == pytest.approx(np.abs(lengths[1] / lengths[0] - 1).max(), rel=1e-12)
+    assert (close.non_finite, sum(close.cosine_gaps)) == (2, 3999)
 
 
 def test_no_direction_and_no_finite_row_do_not_stop_the_comparison() -> None:
