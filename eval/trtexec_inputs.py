@@ -1,5 +1,6 @@
 """The images of a data set as trtexec reads them, so that an engine can be proven where only trtexec runs it."""
 
+import shlex
 from pathlib import Path
 
 from runtime.engine_batch import fit_batch
@@ -28,7 +29,7 @@ def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) ->
         out: new or empty folder for `0000.bin`, `0001.bin`, ... and the manifest.
 
     Returns:
-        For each file the arguments to put behind `trtexec --loadEngine=... --dynamicPlugins=...`. They write
+        For each file the arguments to put behind `trtexec --loadEngine=... --dynamicPlugins=...` in a shell. They write
         `0000.json`, ... into `out`, which is then a candidate for `eval.parity.compare`.
 
     Raises:
@@ -54,8 +55,11 @@ def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) ->
         batch = network_input(pixels, manifest.input_format)
         path = out / f"{number:04d}.bin"
         write_bytes(path, batch.tobytes())
-        arguments.append(
-            f"--shapes=images:{'x'.join(map(str, batch.shape))} --loadInputs=images:{path} "
-            f"--exportOutput={path.with_suffix('.json')}" + (f" --useProfile={index}" if len(profiles) > 1 else "")
-        )
+        options = [
+            f"--shapes=images:{'x'.join(map(str, batch.shape))}",
+            f"--loadInputs=images:{path}",
+            f"--exportOutput={path.with_suffix('.json')}",
+            *([f"--useProfile={index}"] if len(profiles) > 1 else []),
+        ]
+        arguments.append(shlex.join(options))
     return arguments

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,9 +28,9 @@ def run_trtexec(arguments: Sequence[str], backend: Backend) -> list[int]:
     """What trtexec does with such arguments, by a backend; gives the batch sizes."""
     sizes = []
     for line in arguments:
-        shape = [int(part) for part in re.findall(r"--shapes=images:(\S+)", line)[0].split("x")]
-        (source,) = re.findall(r"--loadInputs=images:(\S+)", line)
-        (result,) = re.findall(r"--exportOutput=(\S+)", line)
+        options = dict(option.removeprefix("--").split("=", 1) for option in shlex.split(line))
+        shape = [int(part) for part in options["shapes"].removeprefix("images:").split("x")]
+        source, result = options["loadInputs"].removeprefix("images:"), options["exportOutput"]
         planar = shape[1] == 3
         images = np.fromfile(source, np.float32 if planar else np.uint8).reshape(shape)
         features = backend.run(images.transpose(0, 2, 3, 1).astype(np.uint8) if planar else images)
@@ -65,12 +66,11 @@ def test_what_is_run_on_the_files_agrees_with_the_model(
     backend = make_embedder(precision="fp16").backend
     manifest = engine_manifest(backend.manifest, profiles) if profiles else backend.manifest
     manifest = dataclasses.replace(manifest, input_format=input_format)
-    arguments = write_trtexec_inputs(dataset, manifest, tmp_path / "batches")
+    out = tmp_path / "batches of 'E'"
+    arguments = write_trtexec_inputs(dataset, manifest, out)
     assert run_trtexec(arguments, backend) == sizes
     assert [int(index) for line in arguments for index in re.findall(r"--useProfile=(\d+)", line)] == used
-    report = compare(
-        Candidate("reference", make_embedder), [ExportedCandidate("batches", tmp_path / "batches")], dataset
-    )
+    report = compare(Candidate("reference", make_embedder), [ExportedCandidate("batches", out)], dataset)
     assert report.failures == ()
     assert report.stages[0].precision == "fp16"
     assert report.stages[0].comparison is not None
