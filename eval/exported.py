@@ -19,6 +19,7 @@ from .halves import Image
 MANIFEST_NAME = "manifest.json"
 QUERY_NAME, GALLERY_NAME = "query.npz", "gallery.npz"
 _TENSOR = "embeddings"
+_NUMBER = re.compile(r"([0-9]+)")
 
 # trtexec prints what C++ does, which JSON has no number for.
 _NOT_JSON = re.compile(r"(?<=[\s,\[])-?(nan|inf)(?=[\s,\]])")
@@ -70,19 +71,20 @@ def read_exported(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:
 
     Args:
         path: a folder of `lgeu evaluate --embeddings`, matched by name; a `.json` of `trtexec --exportOutput`; or a
-            folder of such `.json` files, one for each batch, taken in the order of their names.
+            folder of such `.json` files, one for each batch, taken in the order of their names, numbers by value.
         images: N images; trtexec's rows must be these in this order.
 
     Returns:
         (N, D) float32.
 
     Raises:
-        InputError: these are not such files, lack an image, or have another number of rows.
+        InputError: these are not such files, are both kinds, lack an image, or have another number of rows.
     """
     path = Path(path)
+    files = _batches(path) if path.is_dir() else [path]
     if (path / QUERY_NAME).exists():
+        _refuse_trtexec(path, files)
         return _by_name(path, images)
-    files = [file for file in sorted(path.glob("*.json")) if file.name != MANIFEST_NAME] if path.is_dir() else [path]
     if not files:
         raise InputError(
             f"{path} holds neither query.npz and gallery.npz of `lgeu evaluate --embeddings` nor a .json of trtexec's "
@@ -107,6 +109,31 @@ def rows_written(images: int, manifest: Manifest | None) -> int:
     if rest == 0:
         return images
     return images - rest + max(rest, engine.profiles[engine.profile_for(rest)].min)
+
+
+def _batches(folder: Path) -> list[Path]:
+    """The `.json` files in the order of their names: 9999 before 10000, and batch-2 before batch-10."""
+
+    def order(file: Path) -> tuple[list[str | int], str]:
+        parts = _NUMBER.split(file.name)
+        return [int(part) if _NUMBER.fullmatch(part) else part for part in parts], file.name
+
+    return sorted((file for file in folder.glob("*.json") if file.name != MANIFEST_NAME), key=order)
+
+
+def _refuse_trtexec(folder: Path, files: Sequence[Path]) -> None:
+    for file in files:
+        if _holds_list(file):
+            raise InputError(
+                f"{folder} holds {QUERY_NAME} of `lgeu evaluate --embeddings` and {file.name} of trtexec's "
+                "--exportOutput, which need not be of the same model; keep each in a folder of its own"
+            )
+
+
+def _holds_list(file: Path) -> bool:
+    """Whether it is trtexec's; figures of `lgeu evaluate --json`, an object, may lie beside the embeddings."""
+    with file.open("rb") as content:
+        return content.read(100).lstrip().startswith(b"[")
 
 
 def _by_name(folder: Path, images: Sequence[Image]) -> NDArray[np.float32]:

@@ -53,6 +53,15 @@ def test_a_folder_of_batches_is_joined_in_the_order_of_its_names(tmp_path: Path)
     np.testing.assert_array_equal(read_exported(tmp_path / "batches", IMAGES), [[1, 2], [3, 4], [5, 6]])
 
 
+@pytest.mark.parametrize("name", ["{:04d}.json", "{}.json", "batch-{}-of-engine8.json"])
+def test_batches_are_in_the_order_of_their_numbers(tmp_path: Path, name: str) -> None:
+    numbers = [1, 2, 10, 9999, 10000, 10001, 20000]
+    for number in numbers:
+        write_trtexec(tmp_path / name.format(number), "1x1", str(number))
+    images = [Image(f"{number}.jpg", 1, 1) for number in numbers]
+    assert read_exported(tmp_path, images)[:, 0].tolist() == numbers
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -90,6 +99,16 @@ def test_both_halves_of_an_evaluation_are_matched_by_name(tmp_path: Path) -> Non
         read_exported(tmp_path, (*IMAGES, Image("d.jpg", 1, 1)))
     embeddings_of(["a.jpg", "b.jpg"], [[3], [4]]).save(tmp_path / "gallery.npz")
     with pytest.raises(InputError, match=r"embeddings of \[1, 2\] elements"):
+        read_exported(tmp_path, IMAGES)
+
+
+def test_kept_embeddings_beside_trtexecs_results_are_refused(tmp_path: Path) -> None:
+    embeddings_of(["c.jpg"], [[1, 0]]).save(tmp_path / "query.npz")
+    embeddings_of(["a.jpg", "b.jpg"], [[3, 0], [4, 0]]).save(tmp_path / "gallery.npz")
+    (tmp_path / "figures.json").write_text('{"mAP": 0.5}')
+    assert read_exported(tmp_path, IMAGES).tolist() == [[3, 0], [4, 0], [1, 0]]
+    write_trtexec(tmp_path / "0000.json", "3x2", "5, 6, 7, 8, 9, 10")
+    with pytest.raises(InputError, match=r"holds query\.npz of .* and 0000\.json of trtexec's"):
         read_exported(tmp_path, IMAGES)
 
 
