@@ -185,10 +185,11 @@ def _open_archive(path: Path) -> Archive:
     try:
         with zipfile.ZipFile(path) as archive:
             # Of a file that was put in twice, the later one is meant, as for every program that unpacks.
-            latest = {entry.filename: entry for entry in archive.infolist() if not entry.is_dir()}
-    except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            latest = {entry.filename: entry for entry in archive.infolist() if not entry.filename.endswith("/")}
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
         raise InputError(
-            f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it again"
+            f"data set {path} is neither a folder nor a whole .zip ({error}); if it is a zip, copy or download it "
+            "again, or pack it anew"
         ) from error
     images, others = _images_and_others(sorted(latest))
     readable = (*images, *(name for name in others if name.endswith(_TEXT)))
@@ -214,6 +215,8 @@ def _member(path: Path, entry: zipfile.ZipInfo) -> Member:
             f"{entry.filename} in {path} has compression method {entry.compress_type}; expected stored or deflated: "
             "unpack it and give the folder"
         )
+    if entry.header_offset + entry.compress_size > path.stat().st_size:
+        raise InputError(f"{path} is damaged: it ends before {entry.filename} does; copy or download it again")
     return Member(entry.header_offset, entry.compress_size, entry.compress_type, entry.CRC)
 
 

@@ -263,6 +263,26 @@ def test_a_truncated_zip_is_refused_when_opened(market: Path, tmp_path: Path, ma
         open_dataset(tmp_path / "cut.zip")
 
 
+def test_a_zip_whose_directory_is_damaged_is_refused_when_opened(tmp_path: Path) -> None:
+    name = "query/0001_ä1s1_000001_00.jpg"
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr(name, b"content")
+    whole = (tmp_path / "whole.zip").read_bytes()
+    head, _, directory = whole.rpartition(b"PK\x01\x02")
+    size = directory.index((7).to_bytes(4, "little"))
+    for damaged, message in (
+        (whole.replace("ä".encode(), b"\xe4\xff"), "nor a whole .* can't decode byte"),
+        (
+            head + b"PK\x01\x02" + directory[:size] + b"\xff\xff\xff\x7f" + directory[size + 4 :],
+            "it ends before query/0001",
+        ),
+        (whole.replace(name.encode(), bytes(len(name.encode()))), "holds no image"),
+    ):
+        (tmp_path / "damaged.zip").write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            open_dataset(tmp_path / "damaged.zip")
+
+
 def test_a_zip_damaged_inside_is_refused_when_read(market: Path, tmp_path: Path, make_zip: Callable[..., Path]) -> None:
     path = make_zip(market, tmp_path / "market.zip", zipfile.ZIP_STORED)
     content = bytearray(path.read_bytes())
