@@ -94,9 +94,8 @@ class CudaPythonDevice:
     def create_event(self, *, timed: bool = False) -> int:
         """See `CudaDevice`."""
         flags = self._driver.CUevent_flags
-        return int(
-            self._call("cuEventCreate", (flags.CU_EVENT_DEFAULT if timed else flags.CU_EVENT_DISABLE_TIMING).value)
-        )
+        kind = flags.CU_EVENT_DEFAULT if timed else flags.CU_EVENT_DISABLE_TIMING
+        return int(self._call("cuEventCreate", flags.CU_EVENT_BLOCKING_SYNC.value | kind.value))
 
     def destroy_event(self, event: int) -> None:
         """See `CudaDevice`."""

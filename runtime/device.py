@@ -70,7 +70,7 @@ class CudaDevice(Protocol):
         ...
 
     def create_event(self, *, timed: bool = False) -> int:
-        """A new event: a mark on a stream, to wait for and, where `timed`, to take times with."""
+        """A new event: a mark on a stream, to wait for without using a core and, where `timed`, to take times with."""
         ...
 
     def destroy_event(self, event: int) -> None:

@@ -99,7 +99,7 @@ class PycudaDevice:
     def create_event(self, *, timed: bool = False) -> int:
         """See `CudaDevice`."""
         flags = self._driver.event_flags
-        event = self._do(self._driver.Event, flags.DEFAULT if timed else flags.DISABLE_TIMING)
+        event = self._do(self._driver.Event, flags.BLOCKING_SYNC | (flags.DEFAULT if timed else flags.DISABLE_TIMING))
         # pycuda does not tell an event's handle. A negative number is no address and no stream.
         number = -next(self._numbers)
         self._held[number] = event

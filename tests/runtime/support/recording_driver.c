@@ -157,7 +157,8 @@ CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t size, CUstream 
 CUresult cuEventCreate(CUevent* event, unsigned flags)
 {
     CHECK(cuEventCreate);
-    return flags & ~CU_EVENT_DISABLE_TIMING ? CUDA_ERROR_INVALID_VALUE : create((void**)event);
+    // Who waits for an event of another kind spins on a core.
+    return (flags & ~CU_EVENT_DISABLE_TIMING) == CU_EVENT_BLOCKING_SYNC ? create((void**)event) : CUDA_ERROR_INVALID_VALUE;
 }
 CUresult cuEventDestroy_v2(CUevent event) { CHECK(cuEventDestroy); return destroy(event); }
 CUresult cuEventRecord(CUevent event, CUstream stream)
