@@ -32,7 +32,7 @@ from lgeu.gate_sheets import sampled_gates
 from lgeu.models import open_model
 from runtime.console import configure_logging, run_command
 from runtime.files import check_target, sha256, write_json
-from train.checkpoint import load_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.gate_responses import gate_statistics
 from train.recipe import Recipe, load_recipe
 
@@ -145,23 +145,25 @@ def describe_data(dataset: ReidDataset, evaluated: Sequence[Evaluated]) -> dict[
 
 def describe_run(training: Training, evaluated: Evaluated) -> dict[str, Any]:
     """One training: how it went and what came of it."""
+    trained = load_checkpoint(training.checkpoint)
     return {
         "run": training.name,
         "gate": evaluated.gate,
         "seed": evaluated.seed,
         "checkpoint_sha256": sha256(training.checkpoint),
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         "training": describe_training(training.folder / "log.csv"),
         "cosine": figures(evaluated.metrics("cosine")),
         "reranked": figures(evaluated.metrics("reranked")),
-        "gate_values": describe_gates(training),
+        "gate_values": describe_gates(training, trained),
     }
 
 
-def describe_gates(training: Training) -> dict[str, Any] | None:
+def describe_gates(training: Training, trained: Checkpoint) -> dict[str, Any] | None:
     """How much the gates differ between strips and between images; None for plain pooling."""
     if training.recipe.gate == "none":
         return None
-    return gate_statistics(sampled_gates(load_checkpoint(training.checkpoint), training.dataset)).to_json()
+    return gate_statistics(sampled_gates(trained, training.dataset)).to_json()
 
 
 def _missing(result: dict[str, Any]) -> str:

@@ -113,16 +113,19 @@ def _start(result: Mapping[str, Any]) -> str:
 
 
 def _gate_table(result: Mapping[str, Any]) -> Iterator[str]:
-    yield "| | " + " | ".join(f"{TITLES[f]}, {TITLES[d]}" for d in DISTANCES for f in FIGURES) + " | seeds |"
-    yield "|---|---|---|---|---|---|"
+    yield (
+        "| | " + " | ".join(f"{TITLES[f]}, {TITLES[d]}" for d in DISTANCES for f in FIGURES) + " | seeds | parameters |"
+    )
+    yield "|---|---|---|---|---|---|---|"
+    parameters = {run["gate"]: f"{run['parameters']:,}" for run in result["runs"]}
     for gate, figures in result["gates"].items():
         cells = [_mean(figures[distance][figure]) for distance in DISTANCES for figure in FIGURES]
-        yield f"| {GATES[gate]} | {' | '.join(cells)} | {len(figures['seeds'])} |"
+        yield f"| {GATES[gate]} | {' | '.join(cells)} | {len(figures['seeds'])} | {parameters[gate]} |"
     if "outside" in result:
         reranked = result["outside"]["evaluation"]
         halves = (reranked["before_reranking"], reranked)
         cells = [f"{100 * half[figure]:.1f}" for half in halves for figure in FIGURES]
-        yield f"| {result['outside']['model']}, not ours | {' | '.join(cells)} | – |"
+        yield f"| {result['outside']['model']}, not ours | {' | '.join(cells)} | – | – |"
 
 
 def _mean(figure: Mapping[str, Any]) -> str:
@@ -180,17 +183,23 @@ def _claim(differences: Mapping[str, Found]) -> str:
     """What of the paper's order these trainings support, and what not."""
     outcomes: dict[str, list[str]] = {"support": [], "speak against": [], "do not settle": []}
     for pair, claim in CLAIMS.items():
-        outcomes[_outcome(differences.get(pair))].append(claim)
+        outcome, figures = _outcome(differences.get(pair))
+        outcomes[outcome].append(claim + (f" ({'; '.join(figures)})" if figures else ""))
     said = [f"{outcome} {', '.join(claims)}" for outcome, claims in outcomes.items() if claims]
     return f"Of the paper's order these trainings {'; they '.join(said)}."
 
 
-def _outcome(found: Found | None) -> str:
-    figures = [found[distance][figure] for distance in DISTANCES for figure in FIGURES] if found else []
-    signs = {each["difference"] > 0 for each in figures if each["verdict"] == "resolved"}
-    if len(signs) != 1:
-        return "do not settle"
-    return "support" if signs == {True} else "speak against"
+def _outcome(found: Found | None) -> tuple[str, list[str]]:
+    """What a pair's figures say, and which of them do; where they are of one mind."""
+    resolved = {
+        f"{TITLES[figure]}, {TITLES[distance]}": found[distance][figure]["difference"] > 0
+        for distance in DISTANCES
+        for figure in FIGURES
+        if found and found[distance][figure]["verdict"] == "resolved"
+    }
+    if len(set(resolved.values())) != 1:
+        return "do not settle", []
+    return ("support" if all(resolved.values()) else "speak against"), list(resolved)
 
 
 def _gate_values(result: Mapping[str, Any]) -> dict[str, str]:
