@@ -173,5 +173,5 @@ def test_small_batches_are_padded(count: int, padded: int) -> None:
     ],
 )
 def test_refused_batches(images: Any) -> None:
-    with pytest.raises(InputError, match=r"expected 1 to 8 images of shape \(16, 8, 3\) and type uint8"):
+    with pytest.raises(InputError, match=r"expected 1 to 8 RGB images of shape \(16, 8, 3\) and type uint8"):
         fit_batch(images, BatchProfile(3, 4, 8), SHAPE)
