@@ -1,8 +1,9 @@
 """People's boxes in a video: read from a MOT file, clipped to the frame, cut out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from .errors import InputError
 from .files import require_file
 
 _COLUMNS = "frame,track,x,y,width,height,confidence"
+_LINES_AT_ONCE = 8192
 
 # Up to here a float tells whole numbers apart.
 _LARGEST_WHOLE = 2**53
@@ -74,28 +76,51 @@ def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
         frame_offset: added to the file's frame numbers to give 0-based video frames; MOT counts from 1.
 
     Returns:
-        Boxes by 0-based video frame, in the file's order; frames without boxes are absent.
+        Boxes by 0-based video frame, those of a frame in the file's order; frames without boxes are absent. It holds
+        some 30 bytes a box.
 
     Raises:
         InputError: the file is missing, has no box, or a line is malformed (named by its number).
     """
     try:
-        lines = require_file(path, "boxes file").read_text(encoding="utf-8-sig").splitlines()
+        with require_file(path, "boxes file").open(encoding="utf-8-sig") as file:
+            blocks = [_read_block(path, lines, frame_offset) for lines in _numbered_blocks(file)]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file ({error.reason}); expected MOT lines {_COLUMNS},...") from error
-    rows: dict[int, list[tuple[int, list[float], float]]] = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            frame, track, box, confidence = _parse_line(line, frame_offset)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: {error}; expected {_COLUMNS},...") from error
-        if confidence != 0:
-            rows.setdefault(frame, []).append((track, box, confidence))
-    if not rows:
+    frames = np.concatenate([frames for frames, _ in blocks]) if blocks else np.empty(0, np.int64)
+    if not len(frames):
         raise InputError(f"{path} holds no box with a confidence other than 0; expected lines {_COLUMNS},...")
-    return {frame: _frame_boxes(items) for frame, items in rows.items()}
+    return _BoxesByFrame(frames, [boxes for _, boxes in blocks])
+
+
+class _BoxesByFrame(Mapping[int, FrameBoxes]):
+    """All boxes of a file in arrays, ordered by frame: an object for each frame would need ten times the memory."""
+
+    def __init__(self, frames: NDArray[np.int64], blocks: Sequence[FrameBoxes]) -> None:
+        """From the (N,) 0-based frames of the N boxes in successive blocks."""
+        order = np.argsort(frames, kind="stable")
+        self._boxes = FrameBoxes(
+            np.concatenate([block.boxes for block in blocks])[order],
+            np.concatenate([block.tracks for block in blocks])[order],
+            np.concatenate([block.scores for block in blocks])[order],
+        )
+        frames = frames[order]
+        starts = np.flatnonzero(np.diff(frames, prepend=-1))
+        self._frames = frames[starts]
+        self._starts = np.append(starts, len(frames))
+
+    def __getitem__(self, frame: int) -> FrameBoxes:
+        place = int(np.searchsorted(self._frames, frame))
+        if place == len(self._frames) or self._frames[place] != frame:
+            raise KeyError(frame)
+        rows = slice(self._starts[place], self._starts[place + 1])
+        return FrameBoxes(self._boxes.boxes[rows], self._boxes.tracks[rows], self._boxes.scores[rows])
+
+    def __iter__(self) -> Iterator[int]:
+        return map(int, self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
 
 
 def cut(frame: NDArray[np.uint8], box: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -120,24 +145,64 @@ def _pixels(start: float, length: float, limit: int) -> tuple[int, int]:
     return first, min(max(math.floor(start + length + 0.5), first + 1), limit)
 
 
-def _parse_line(line: str, frame_offset: int) -> tuple[int, int, list[float], float]:
-    fields = line.split(",")
+def _numbered_blocks(file: Iterator[str]) -> Iterator[Sequence[tuple[int, str]]]:
+    """Lines that are not blank, with their numbers from 1."""
+    lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+    while block := list(islice(lines, _LINES_AT_ONCE)):
+        yield block
+
+
+def _read_block(
+    path: Path, lines: Sequence[tuple[int, str]], frame_offset: int
+) -> tuple[NDArray[np.int64], FrameBoxes]:
+    """The 0-based frame of each box with a confidence other than 0, and these boxes."""
+    values = _parse(path, lines)
+    _check(path, lines, values, frame_offset)
+    values = values[values[:, 6] != 0]
+    frames, tracks = values[:, :2].astype(np.int64).T
+    return frames + frame_offset, FrameBoxes(
+        values[:, 2:6].astype(np.float32), tracks.copy(), values[:, 6].astype(np.float32)
+    )
+
+
+def _parse(path: Path, lines: Sequence[tuple[int, str]]) -> NDArray[np.float64]:
+    """The first seven numbers of each line."""
+    try:
+        return np.loadtxt([line for _, line in lines], delimiter=",", usecols=range(7), comments=None, ndmin=2)
+    except ValueError:
+        # One by one, to name the line.
+        return np.array([_parse_line(path, number, line) for number, line in lines])
+
+
+def _parse_line(path: Path, number: int, line: str) -> list[float]:
+    fields = line.strip().split(",")
     if len(fields) < 7:
-        raise ValueError(f"{len(fields)} fields")
-    frame, track, *box, confidence = (float(field) for field in fields[:7])
-    if not all(abs(number) <= _LARGEST for number in (frame, track, *box, confidence)):
-        raise ValueError("a number is not finite, or larger than float32 holds")
-    if not all(number.is_integer() and abs(number) <= _LARGEST_WHOLE for number in (frame, track)):
-        raise ValueError(f"frame {fields[0]} or track {fields[1]} is not a whole number")
-    if frame + frame_offset < 0:
-        raise ValueError(
-            f"frame {int(frame)} with --frame-offset {frame_offset} lies before the video's first frame, 0"
-        )
-    if confidence != 0 and min(box[2:]) <= 0:
-        raise ValueError(f"the box is {fields[4]} wide and {fields[5]} high")
-    return int(frame) + frame_offset, int(track), box, confidence
+        raise _malformed(path, number, f"{len(fields)} fields")
+    try:
+        return [float(field) for field in fields[:7]]
+    except ValueError as error:
+        raise _malformed(path, number, str(error)) from error
 
 
-def _frame_boxes(items: list[tuple[int, list[float], float]]) -> FrameBoxes:
-    tracks, boxes, scores = zip(*items, strict=True)
-    return FrameBoxes(np.array(boxes, np.float32), np.array(tracks, np.int64), np.array(scores, np.float32))
+def _check(path: Path, lines: Sequence[tuple[int, str]], values: NDArray[np.float64], frame_offset: int) -> None:
+    numbers, sides = values[:, :2], values[:, 4:6]
+    faults = {
+        "a number is not finite, or larger than float32 holds": ~(np.abs(values) <= _LARGEST),
+        "frame {:g} or track {:g} is not a whole number": (
+            (numbers != np.trunc(numbers)) | (np.abs(numbers) > _LARGEST_WHOLE)
+        ),
+        f"frame {{:.0f}} with --frame-offset {frame_offset} lies before the video's first frame, 0": (
+            numbers[:, :1] + frame_offset < 0
+        ),
+        "the box is {4:g} wide and {5:g} high": (sides <= 0) & (values[:, 6:] != 0),
+    }
+    faulty = {message: mask.any(axis=1) for message, mask in faults.items()}
+    wrong = np.logical_or.reduce(list(faulty.values()))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        message = next(message for message, rows in faulty.items() if rows[row])
+        raise _malformed(path, lines[row][0], message.format(*values[row]))
+
+
+def _malformed(path: Path, number: int, fault: str) -> InputError:
+    return InputError(f"{path}, line {number}: {fault}; expected {_COLUMNS},...")

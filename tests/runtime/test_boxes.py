@@ -1,5 +1,6 @@
 """Boxes: read, clipped, cut out."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,51 @@ def test_files_without_boxes(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match="is not a text file"):
         read_boxes(tmp_path / "binary.txt")
+
+
+def test_a_file_by_track_is_read_by_frame(tmp_path: Path) -> None:
+    # As MOT's ground truth is: longer than what is parsed at once, with blank lines and ignored boxes in between.
+    generator = np.random.default_rng(2)
+    rows = [
+        (int(frame), track, *generator.uniform(1, 99, 4).round(2), float(generator.integers(0, 3)) / 2)
+        for track in range(1, 13)
+        for frame in np.sort(generator.choice(np.arange(1, 2001), 800, replace=False))
+    ]
+    lines = [",".join(map(str, row)) + "\n" * int(generator.integers(1, 3)) for row in rows]
+    boxes = read_boxes(write(tmp_path / "gt.txt", "".join(lines)))
+    expected: dict[int, list[tuple[float, ...]]] = {}
+    for row in rows:
+        if row[6]:
+            expected.setdefault(row[0] - 1, []).append(row)
+    assert list(boxes) == sorted(expected)
+    assert len(boxes) == len(expected)
+    assert boxes.get(2000) is None
+    assert 10**9 not in boxes
+    for frame, found in boxes.items():
+        np.testing.assert_array_equal(found.tracks, [row[1] for row in expected[frame]])
+        np.testing.assert_array_equal(found.boxes, np.array([row[2:6] for row in expected[frame]], np.float32))
+        np.testing.assert_array_equal(found.scores, np.array([row[6] for row in expected[frame]], np.float32))
+
+
+@pytest.mark.parametrize("before", [1, 8191, 8192, 20_000])
+@pytest.mark.parametrize("line", ["1,2,3,4,5,x,1", "1,2,3,4,5,-6,1", "1,2,3,4,5,6"])
+def test_a_malformed_line_far_down_is_named(tmp_path: Path, before: int, line: str) -> None:
+    path = write(tmp_path / "gt.txt", "\n" + "1,1,1,1,2,2,1\n" * before + line + "\n1,1,1,1,0,2,1")
+    with pytest.raises(InputError, match=rf"gt\.txt, line {before + 2}: "):
+        read_boxes(path)
+
+
+def test_many_boxes_need_little_memory(tmp_path: Path) -> None:
+    lines = [f"{frame},{track},{100 + track}.5,50.25,40.0,100.0,1\n" for frame in range(5000) for track in range(8)]
+    path = write(tmp_path / "gt.txt", "".join(lines))
+    tracemalloc.start()
+    boxes = read_boxes(path, 0)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(boxes) == 5000
+    # A box is 28 bytes; a frame as an object of its own has some 500 more.
+    assert held < 40 * len(lines)
+    assert peak < 250 * len(lines)
 
 
 def test_clipping() -> None:
