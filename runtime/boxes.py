@@ -94,7 +94,7 @@ def read_boxes(path: Path, frame_offset: int = -1) -> Mapping[int, FrameBoxes]:
 
 
 class _BoxesByFrame(Mapping[int, FrameBoxes]):
-    """All boxes of a file in arrays, ordered by frame: an object for each frame would need ten times the memory."""
+    """All boxes of a file in arrays, ordered by frame: an object for each frame would need three times the memory."""
 
     def __init__(self, frames: NDArray[np.int64], blocks: Sequence[FrameBoxes]) -> None:
         """From the (N,) 0-based frames of the N boxes in successive blocks."""
