@@ -97,21 +97,34 @@ def run_demo(
         The result, which is also in `out`/demo.json.
 
     Raises:
-        InputError: `out` holds something else, or the data cannot be read.
+        InputError: `out` holds something else or the data set, or that cannot be read; what `out` holds is left then.
         CheckFailedError: mAP or parity is outside its tolerance; everything was run and written nevertheless.
     """
     size = SIZES[size] if isinstance(size, str) else size
     if split_by is not None and data is None:
         raise InputError("a split was given without a data set; name one with --data")
-    out = _prepare(Path(out))
-    result = _Demo(out, size, load_recipe(size.recipe), make_world(size.world, seed), data, split_by).run()
+    out, recipe, world = Path(out), load_recipe(size.recipe), make_world(size.world, seed)
+    given = _open_given(data, split_by, out) if data is not None else None
+    _prepare(out)
+    result = _Demo(out, size, recipe, world, given).run()
     write_json(out / "demo.json", result.to_json())
     if result.failures:
         raise CheckFailedError(f"{len(result.failures)} checks failed: {'; '.join(result.failures)}")
     return result
 
 
-def _prepare(out: Path) -> Path:
+def _open_given(data: Path, split_by: str | None, out: Path) -> ReidDataset:
+    """The data set that was given, which must not lie where the demo empties a folder."""
+    data, emptied = data.absolute(), out.resolve()
+    # By whichever links it is reached: an emptied folder loses its links, too.
+    if emptied in {each.resolve() for path in (data, data.resolve()) for each in (path, *path.parents)}:
+        raise InputError(f"the data set {data} lies in {out}, which the demo empties; name another folder with --out")
+    dataset = open_dataset(data, split_by)
+    dataset.require_test_half()
+    return dataset
+
+
+def _prepare(out: Path) -> None:
     """An empty folder with the demo's marker in it."""
     try:
         entries = list(out.iterdir()) if out.exists() else []
@@ -122,18 +135,13 @@ def _prepare(out: Path) -> Path:
     except OSError as error:
         raise InputError(f"cannot empty {out}: {error}; name another folder with --out") from error
     write_text(out / _MARKER, _MARKER_TEXT)
-    return out
 
 
 class _Demo:
     """One run; each stage takes files and leaves files, as on the command line."""
 
-    def __init__(
-        self, out: Path, size: DemoSize, recipe: Recipe, world: World, data: Path | None, split_by: str | None
-    ) -> None:
-        self.out, self.size, self.recipe, self.world, self.data, self.split_by = (
-            out, size, recipe, world, data, split_by,
-        )  # fmt: skip
+    def __init__(self, out: Path, size: DemoSize, recipe: Recipe, world: World, given: ReidDataset | None) -> None:
+        self.out, self.size, self.recipe, self.world, self.given = out, size, recipe, world, given
         self.journal = Journal()
 
     def run(self) -> DemoResult:
@@ -146,7 +154,7 @@ class _Demo:
         engines = self.build_engines(models)
         video_rank1 = self.infer(models[0], dataset)
         report = self.prove(checkpoint, [*models, *engines], dataset)
-        learning = check_learning(untrained.metrics.mAP, trained.metrics.mAP) if self.data is None else []
+        learning = check_learning(untrained.metrics.mAP, trained.metrics.mAP) if self.given is None else []
         result = DemoResult(
             out=self.out,
             data=dataset.name,
@@ -164,8 +172,8 @@ class _Demo:
         """The data set: drawn, or the one that was given."""
 
         def work() -> ReidDataset:
-            if self.data is not None:
-                return open_dataset(self.data, self.split_by)
+            if self.given is not None:
+                return self.given
             return open_dataset(write_dataset(self.world, self.out / "synthetic-pedestrians"))
 
         def describe(dataset: ReidDataset) -> str:
@@ -174,9 +182,7 @@ class _Demo:
                 f"{len(dataset.gallery):,} in the gallery"
             )
 
-        dataset = self.journal.run("data set" if self.data else "draw the data set", work, describe)
-        dataset.require_test_half()
-        return dataset
+        return self.journal.run("draw the data set" if self.given is None else "data set", work, describe)
 
     def evaluate_untrained(self, dataset: ReidDataset) -> Evaluation:
         """What random weights reach: where training starts from."""
@@ -249,7 +255,7 @@ class _Demo:
 
     def infer(self, model: Path, dataset: ReidDataset) -> float | None:
         """Embed everybody in the video and look them up among the test half's images."""
-        if self.data is not None:
+        if self.given is not None:
             for name in ("draw the video", "infer on the video"):
                 self.journal.skip(name, "a data set was given, and no video belongs to it; `lgeu infer` takes one")
             return None

@@ -86,6 +86,25 @@ def test_what_no_demo_wrote_is_left_alone(size: DemoSize, tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+def test_neither_the_data_that_are_given_nor_an_earlier_demo_are_lost(
+    size: DemoSize, world: World, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    data = write_dataset(world, out / "synthetic-pedestrians")
+    (out / "made-by-lgeu-demo.txt").touch()
+    (out / "linked").symlink_to(write_dataset(world, tmp_path / "elsewhere"))
+    (tmp_path / "link").symlink_to(data)
+    before = sorted(out.rglob("*"))
+    for inside in (out, data, out / "linked", tmp_path / "link"):
+        with pytest.raises(InputError, match="which the demo empties"):
+            run_demo(out, size=size, data=inside)
+    with pytest.raises(InputError, match="mistyped"):
+        run_demo(out, size=size, data=tmp_path / "mistyped")
+    with pytest.raises(InputError, match="recipe"):
+        run_demo(out, size=DemoSize(size.world, tmp_path / "none.yaml"))
+    assert sorted(out.rglob("*")) == before
+
+
 def test_a_split_needs_a_data_set(size: DemoSize, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--data"):
         run_demo(tmp_path / "out", size=size, split_by="person%5")
