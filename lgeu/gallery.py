@@ -146,7 +146,11 @@ def threshold(
     ] = 0.01,
     queries: Annotated[
         Path | None,
-        typer.Option("--queries", help="Labelled embeddings (.npz); without them the entries search one another."),
+        typer.Option(
+            "--queries",
+            help="Pictures of known people and of strangers, as SOURCE of build: embeddings (.npz), or crops with "
+            "--model. Without them the entries search one another.",
+        ),
     ] = None,
     model: ModelOption = None,
     save: Annotated[bool, typer.Option("--save", help="Keep it in the gallery, for search and infer.")] = False,

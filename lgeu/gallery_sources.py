@@ -1,5 +1,6 @@
 """What is put into a gallery or looked up in it: embeddings in a file, or crops that a model embeds here."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -218,11 +219,18 @@ def read_all(
 def labelled_queries(
     path: Path, opener: OpenModel | None, gallery: GalleryIndex
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Features of length 1 and person ids of labelled queries, made by a gallery's model."""
+    """Features of length 1 and person ids of labelled queries, made by a gallery's model.
+
+    Who has a name in the gallery has the gallery's id, whom it does not know one that nobody in it has.
+
+    Raises:
+        InputError: see `read_source` and `entries_of`.
+        ManifestError: another model made them.
+    """
     source = read_source(path, opener, labelled=True)
     gallery.check_identity(source.model)
-    known = known_people(source.embeddings, str(path))
-    return normalised(source.embeddings.features[known], str(path)), source.embeddings.person_ids[known]
+    features, entries = entries_of(source, str(path), time=math.nan, taken=gallery.entries.people())
+    return normalised(features, str(path)), entries.person_ids
 
 
 def stored_features(gallery: GalleryIndex) -> NDArray[np.float32]:

@@ -37,12 +37,16 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crops") / "people"
     random = np.random.default_rng(0)
     for person in PEOPLE:
-        (folder / person).mkdir(parents=True)
-        for number in (1, 2):
-            noise = random.integers(0, 256, (8, 4, 3), np.uint8)
-            image = cv2.resize(noise, (32, 64), interpolation=cv2.INTER_NEAREST)
-            assert cv2.imwrite(str(folder / person / f"cam{number}_{number}.png"), image)
+        draw(folder / person, random)
     return folder
+
+
+def draw(folder: Path, random: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    for number in (1, 2):
+        noise = random.integers(0, 256, (8, 4, 3), np.uint8)
+        image = cv2.resize(noise, (32, 64), interpolation=cv2.INTER_NEAREST)
+        assert cv2.imwrite(str(folder / f"cam{number}_{number}.png"), image)
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,21 @@ def test_a_threshold_that_is_kept(
         "person_name": "anna",
         "entries": 2,
     }
+
+
+def test_a_threshold_of_queries_in_folders(
+    built: Path, crops: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of two known people, whose pictures are the gallery's own, and a stranger."""
+    queries = tmp_path / "queries"
+    for person in ("7", "anna"):
+        shutil.copytree(crops / person, queries / person)
+    draw(queries / "dora", np.random.default_rng(1))
+    assert run("threshold", built, "--queries", queries, "--model", model, "--false-accept-rate", 0.2) == 0
+    chosen, accepted, identified = capfd.readouterr().out.splitlines()
+    assert float(chosen.split()[1]) < 0.99
+    assert accepted.endswith("of 6 strangers")
+    assert identified == "identified: 100.0 % of 4 who are in the gallery"
 
 
 def test_infer_takes_a_gallery(built: Path, crops: Path, model: Path, checkpoint: Path, tmp_path: Path) -> None:
