@@ -25,6 +25,8 @@ def configure_logging(verbose: bool = False) -> None:
     Of processes that were launched together only the first says more than warnings.
     """
     level = logging.DEBUG if verbose else logging.INFO
+    # FAISS says at each start which of its libraries it tries.
+    logging.getLogger("faiss").setLevel(logging.NOTSET if verbose else logging.WARNING)
     logging.basicConfig(level=level if speaks_for_all() else logging.WARNING, format="%(message)s", stream=sys.stderr)
 
 

@@ -1,8 +1,10 @@
 """What a command line makes of how its work ended."""
 
+import logging
+
 import pytest
 
-from runtime.console import run_command
+from runtime.console import configure_logging, run_command
 from runtime.errors import CheckFailedError, InputError, LgeuError
 
 
@@ -45,3 +47,15 @@ def test_of_processes_that_were_launched_together_one_speaks(
         monkeypatch.setenv("LOCAL_RANK", rank)
         assert run_command("lgeu", lambda: raising(error)) == status
         assert capsys.readouterr().err.count("\n") == lines
+
+
+def test_what_faiss_says_of_its_start_is_for_debugging(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    loader = logging.getLogger("faiss.loader")
+    try:
+        for verbose in (False, True):
+            configure_logging(verbose)
+            assert loader.isEnabledFor(logging.INFO) == verbose
+            assert loader.isEnabledFor(logging.WARNING)
+    finally:
+        logging.getLogger("faiss").setLevel(logging.NOTSET)
