@@ -25,6 +25,8 @@ from runtime.images import is_image_name, list_images, read_image
 OpenModel = Callable[[], Embedder]
 
 _LAST_NUMBER = re.compile(r"(\d+)$")
+# So many fit into int64, whichever they are.
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,8 @@ def entries_of(
 def all_of_person(source: Source, person: str, taken: Mapping[int, str]) -> Source:
     """The same embeddings, all of one person: a number, or a name."""
     count = len(source.embeddings)
-    by_name = {name: number for number, name in taken.items() if name}
-    number = person.isascii() and person.isdigit() and person not in by_name
-    ids = np.full(count, int(person) if number else 1, np.int64)
+    number = None if person in taken.values() else _number(person)
+    ids = np.full(count, number or 1, np.int64)
     names = np.full(count, "" if number else person)
     return replace(source, embeddings=replace(source.embeddings, person_ids=ids), person_names=names)
 
@@ -164,7 +165,21 @@ def _from_dataset(path: Path, embedder: Embedder, model: ModelIdentity) -> Sourc
 def _plain_person(image: Image) -> tuple[int, str]:
     """Number and name of the person whose folder it is: ids that training counts up would change with the folders."""
     folder = PurePosixPath(image.name).parts[-2]
-    return (int(folder), "") if folder.isascii() and folder.isdigit() and int(folder) > 0 else (1, folder)
+    number = _number(folder)
+    return (number, "") if number else (1, folder)
+
+
+def _number(person: str) -> int | None:
+    """The number that somebody is called by; None for a name."""
+    digits = person.isascii() and person.isdigit() and len(person) <= _MOST_DIGITS
+    return (int(person) or None) if digits else None
+
+
+def _check_person(person: str, taken: Mapping[int, str]) -> None:
+    if not person.strip():
+        raise InputError("--person is blank; expected a name, or a number from 1")
+    if person.isascii() and person.isdigit() and _number(person) is None and person not in taken.values():
+        raise InputError(f"--person {person} is no person's number; expected 1 to {'9' * _MOST_DIGITS}, or a name")
 
 
 def _plain_camera(image: Image) -> int:
@@ -206,6 +221,8 @@ def read_all(
     """
     sources = [read_source(path, opener, labelled=person is None) for path in paths]
     model = check_one_model(sources, paths)
+    if person is not None:
+        _check_person(person, taken)
     features, tables, people = [], [], dict(taken)
     for path, source in zip(paths, sources, strict=True):
         labelled = source if person is None else all_of_person(source, person, people)

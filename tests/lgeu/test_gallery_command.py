@@ -197,6 +197,17 @@ def test_a_threshold_of_queries_in_folders(
     assert identified == "identified: 100.0 % of 4 who are in the gallery"
 
 
+def test_folders_whose_number_nobody_can_have_are_names(
+    crops: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(crops / "7", tmp_path / "crops" / "0")
+    shutil.copytree(crops / "bo", tmp_path / "crops" / ("9" * 19))
+    assert run("build", tmp_path / "g", tmp_path / "crops", "--model", model) == 0
+    assert GalleryIndex.open(tmp_path / "g").entries.people() == {1: "0", 2: "9" * 19}
+    assert run("add", tmp_path / "g", crops / "bo", "--model", model, "--person", "0") == 0
+    assert "6 entries of 2 people" in capfd.readouterr().out
+
+
 def test_infer_takes_a_gallery(built: Path, crops: Path, model: Path, checkpoint: Path, tmp_path: Path) -> None:
     for file in (model, checkpoint):
         out = tmp_path / file.stem
@@ -219,6 +230,15 @@ def test_infer_takes_a_gallery(built: Path, crops: Path, model: Path, checkpoint
         (("search", "{new}", "{crops}/bo", "--model", "{model}"), "is not a gallery"),
         (("search", "{built}", "{crops}/bo", "--model", "{model}", "-k", "0"), "0 results were asked for"),
         (("search", "{built}", "{crops}/bo", "--device", "cpu"), "--device and --plugin are the model's"),
+        (("search", "{built}", "{crops}/none.png", "--model", "{model}"), "none.png does not exist"),
+        (("search", "{built}", "{crops}/bo", "--model", "{model}", "--threshold", "5"), "expected a cosine similarity"),
+        (("search", "{built}", "{crops}/bo", "--model", "{model}", "--threshold", "nan"), "--threshold is nan"),
+        (("search", "{built}", "{crops}/bo", "--model", "{model}", "--plugin", "no.so"), "only an engine takes one"),
+        (("add", "{built}", "{crops}/bo", "--model", "{model}", "--person", " "), "--person is blank"),
+        (("build", "{new}", "{crops}/bo", "--model", "{model}", "--person", "0"), "--person 0 is no person's number"),
+        (("add", "{built}", "{crops}/bo", "--model", "{model}", "--person", "9" * 19), "is no person's number"),
+        (("info", "{built}", "--json", "{built}/gallery.json"), "lies in the gallery"),
+        (("info", "{built}", "--json", "{built}/new/info.json"), "lies in the gallery"),
         (("threshold", "{built}"), "6 queries cannot tell a false accept rate of 0.01; give at least 100"),
     ],
 )
