@@ -23,7 +23,7 @@ from runtime.progress import progress
 
 from .bench_table import table
 from .bench_video import VideoPlan, bench_video
-from .models import MODEL_SUFFIXES
+from .models import check_model
 from .options import DeviceOption, PluginOption
 
 _BATCHES = (1, 8, 32, 64)
@@ -115,8 +115,7 @@ def _ways(
     compiled: bool,
 ) -> Ways:
     """What to try to run the model with."""
-    if model.suffix not in MODEL_SUFFIXES:
-        raise InputError(f"{model} is not a model; expected a file ending in {', '.join(MODEL_SUFFIXES)}")
+    check_model(model, plugin)
     if model.suffix == ".pt":
         if backends:
             raise InputError(f"{model} is a checkpoint, which PyTorch alone runs; leave --backend out")

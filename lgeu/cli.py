@@ -140,7 +140,10 @@ def parity(
     def open_here(path: Path) -> Embedder:
         # The reference may be a checkpoint, and an engine may be among the candidates.
         runs_on = backend if path.suffix == ".onnx" else "auto"
-        return open_model(path, backend=runs_on, device=device, plugin=plugin)
+        return open_model(path, backend=runs_on, device=device, plugin=plugin if path.suffix == ".engine" else None)
+
+    if plugin is not None and ".engine" not in {path.suffix for path in (reference, *(candidates or ()))}:
+        raise InputError("--plugin given without an engine to compare; leave it out")
 
     dataset = open_dataset(data, split_by)
     if trtexec_inputs is not None:

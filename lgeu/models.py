@@ -9,6 +9,18 @@ from runtime.errors import InputError
 MODEL_SUFFIXES = (".pt", ".onnx", ".engine")
 
 
+def check_model(path: Path, plugin: Path | None) -> None:
+    """Refuse a file that is no model by its suffix, and a StripGate library for one that takes none.
+
+    Raises:
+        InputError: it is so.
+    """
+    if path.suffix not in MODEL_SUFFIXES:
+        raise InputError(f"{path} is not a model; expected a file ending in {', '.join(MODEL_SUFFIXES)}")
+    if plugin is not None and path.suffix != ".engine":
+        raise InputError(f"--plugin given with {path}; only an engine takes one, leave it out")
+
+
 def open_model(
     path: Path,
     *,
@@ -20,11 +32,10 @@ def open_model(
     """Open a checkpoint (PyTorch), an ONNX file or an engine as an embedder.
 
     Raises:
-        InputError: another suffix, no such file, or a backend for a checkpoint; see also `Embedder.open` and
-            `train.embedder.open_checkpoint`.
+        InputError: another suffix, no such file, a backend for a checkpoint, or a plugin for what is no engine; see
+            also `Embedder.open` and `train.embedder.open_checkpoint`.
     """
-    if path.suffix not in MODEL_SUFFIXES:
-        raise InputError(f"{path} is not a model; expected a file ending in {', '.join(MODEL_SUFFIXES)}")
+    check_model(path, plugin)
     if path.suffix == ".pt":
         if backend != "auto":
             raise InputError(

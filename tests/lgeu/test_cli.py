@@ -166,6 +166,12 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, onnx_folder: P
         "from lgeu.__main__ import main; first = main()\n"
         "del sys.modules['typer']; from lgeu.cli import main\n"
         "sys.exit(10 * first + main(['rewrite', sys.argv[1], '--out', sys.argv[2]]))"
+        (
+            ["evaluate", "--model", model, "--data", str(people), "--split-by", "person%2", "--plugin", "p.so"],
+            "leave it",
+        ),
+        (["bench", model, "--plugin", "p.so"], "only an engine takes one"),
+        (["parity", model, model, "--data", str(people), "--plugin", "p.so", "--out", "o"], "without an engine"),
     )
     out = tmp_path / "out.onnx"
     done = subprocess.run(
