@@ -17,7 +17,7 @@ from runtime.bench import Plan, measure, turns
 from runtime.cores import usable_cores
 from runtime.embedder import Embedder
 from runtime.errors import DeviceError, InputError, MissingDependencyError
-from runtime.files import check_target, write_json
+from runtime.files import write_json
 from runtime.manifest import Precision
 from runtime.progress import progress
 
@@ -25,6 +25,7 @@ from .bench_table import table
 from .bench_video import VideoPlan, bench_video
 from .models import check_model
 from .options import DeviceOption, PluginOption
+from .outputs import check_outputs
 
 _BATCHES = (1, 8, 32, 64)
 # About what a person takes of a video with 1080 lines.
@@ -71,8 +72,7 @@ def bench(
     The crops are noise of 128x64: how long they take does not depend on what they show. With --video: the pipeline of
     `lgeu infer` on one backend (--backend, or the best) at one batch size, beside the same work in one thread.
     """
-    if json is not None:
-        check_target(json)
+    check_outputs((json,), (model, plugin, Path(video) if video else None, boxes, detector))
     ways = _ways(
         model, cast("list[BackendName] | None", backend), device, plugin, batch, precision=precision, compiled=compiled
     )

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from runtime.files import check_target, write_json
+from runtime.files import write_json
 
 from .options import SplitOption
+from .outputs import check_outputs
 
 
 def dataset(
@@ -22,8 +23,7 @@ def dataset(
     from eval.dataset_summary import summarise_dataset
     from eval.datasets import open_dataset
 
-    if json is not None:
-        check_target(json)
+    check_outputs((json,), (path,))
     summary = summarise_dataset(open_dataset(path, split_by))
     print(summary.table())
     if json is not None:

@@ -10,11 +10,12 @@ import typer
 
 from runtime.embedder import Embedder
 from runtime.errors import InputError
-from runtime.files import check_folder, check_target, write_json
+from runtime.files import check_folder, write_json
 
 from .gpu import features_to_gpu, open_gpu
 from .models import open_model
 from .options import BackendOption, DeviceOption, PluginOption, SplitOption
+from .outputs import check_outputs
 from .sizes import parse_size
 
 if TYPE_CHECKING:
@@ -158,19 +159,13 @@ def _expansion(query: int | None, gallery: int | None, alpha: float | None) -> "
 
 def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Sequence[Path | None]) -> None:
     """What is written last must not be what fails, and must not replace what is read."""
-    outputs = [path for path in files if path is not None]
-    for path in outputs:
-        check_target(path)
+    outputs = list(files)
     if folder is not None:
         from eval.exported import GALLERY_NAME, MANIFEST_NAME, QUERY_NAME
 
         check_folder(folder)
         outputs += [folder / name for name in (QUERY_NAME, GALLERY_NAME, MANIFEST_NAME)]
-    taken = {path.resolve() for path in inputs if path is not None}
-    for path in outputs:
-        if path.resolve() in taken:
-            raise InputError(f"{path} is read, or written twice, by this very command; name another file or folder")
-        taken.add(path.resolve())
+    check_outputs(outputs, inputs)
 
 
 def _baseline(query: Path | None, gallery: Path | None) -> "Run | None":

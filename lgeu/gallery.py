@@ -204,6 +204,8 @@ def _opener(model: Path | None, device: Device, plugin: Path | None) -> "OpenMod
     if model is None:
         if plugin is not None or device != "auto":
             raise InputError("--device and --plugin are the model's; name it with --model, or leave them out")
+        if path.resolve() in json.resolve().parents:
+            raise InputError(f"{json} lies in the gallery {path}, whose files it may replace; name a file elsewhere")
         return None
     return partial(open_model, model, device=device, plugin=plugin)
 

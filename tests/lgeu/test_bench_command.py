@@ -36,6 +36,25 @@ def test_each_backend_at_each_size(onnx_folder: Path, tmp_path: Path, capsys: py
 
 
 def test_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_it_reads_is_not_written_over(
+    onnx_folder: Path, video: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = tmp_path / "m.engine"
+    model = ["bench", str(onnx_folder / "model.onnx")]
+    manifest = tmp_path / "m.engine.json"
+    manifest.touch()
+    for arguments, file in (
+        ([*model], onnx_folder / "model.onnx"),
+        (["bench", str(engine)], manifest),
+        ([*model, *video], tmp_path / "video.avi"),
+        ([*model, *video], tmp_path / "gt.txt"),
+    ):
+        before = file.read_bytes()
+        assert main([*arguments, "--json", str(file)]) == 2
+        assert f"{file.name} is read" in capsys.readouterr().err
+        assert file.read_bytes() == before
+
+
     assert main(["bench", str(checkpoint), "--device", "cpu", "--batch", "2", *QUICK]) == 0
     header, *rows = capsys.readouterr().out.splitlines()[1:]
     assert header.split()[:3] == ["backend", "batch", "runs"]

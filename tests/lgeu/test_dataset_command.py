@@ -1,6 +1,7 @@
 """`lgeu dataset`: what it prints and writes."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,11 @@ def test_what_cannot_be_opened_or_written_is_refused(
 ) -> None:
     assert main(["dataset", str(tmp_path / "absent")]) == 2
     assert main(["dataset", str(data), "--json", str(data)]) == 2
+    packed = shutil.make_archive(str(data), "zip", data.parent, data.name)
+    before = Path(packed).read_bytes()
+    assert main(["dataset", packed, "--json", packed]) == 2
+    assert Path(packed).read_bytes() == before
     errors = capfd.readouterr().err.splitlines()
     assert "does not exist" in errors[0]
     assert "it is a folder" in errors[1]
+    assert "people.zip is read" in errors[2]

@@ -253,9 +253,11 @@ def test_refusals(
 ) -> None:
     new = tmp_path / "new"
     places = {"built": built, "crops": crops, "model": model, "new": new}
+    before = {path: path.stat().st_mtime_ns for path in built.iterdir()}
     assert run(*(argument.format(**places) for argument in arguments)) == 2
     assert message in " ".join(capfd.readouterr().err.split())
     assert not new.exists()
+    assert {path: path.stat().st_mtime_ns for path in built.iterdir()} == before
 
 
 def test_a_long_list_of_people_is_cut(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
