@@ -51,8 +51,9 @@ def bench(
         typer.Option("--batch", min=1, help="Batch size; may be repeated. Without it: 1, 8, 32, 64 and the largest."),
     ] = None,
     seconds: Annotated[
-        float, typer.Option("--seconds", min=0.0, help="About how long to measure a backend at a batch size.")
-    ] = 4.0,
+        float | None,
+        typer.Option("--seconds", min=0.0, help="About how long to measure a backend at a batch size (4); no videos."),
+    ] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="How many turns each of them takes.")] = 5,
     precision: Annotated[Precision, typer.Option("--precision", help="Of a checkpoint; fp16 needs a GPU.")] = "fp32",
     compiled: Annotated[bool, typer.Option("--compile", help="Run a checkpoint through torch.compile.")] = False,
@@ -76,18 +77,21 @@ def bench(
     ways = _ways(
         model, cast("list[BackendName] | None", backend), device, plugin, batch, precision=precision, compiled=compiled
     )
-    plan = Plan(seconds, rounds)
     if video is not None:
+        if seconds is not None:
+            raise InputError("--seconds given with --video, which is measured whole; give --frames and --rounds")
         video_plan = VideoPlan(video, boxes, detector, frames, rounds, device)
-        with _open_one(ways, backend, batch) as embedder:
-            bench_video(embedder, video_plan, _about(model, plan), json)
+        with ExitStack() as resources:
+            embedder, not_run = _open_one(ways, resources, backend, batch)
+            bench_video(embedder, video_plan, {**_about(model), "not_run": not_run}, json)
         return
     if boxes is not None or detector is not None or frames is not None:
         raise InputError("--boxes, --detector and --frames go with --video")
+    plan = Plan(rounds=rounds) if seconds is None else Plan(seconds, rounds)
     with ExitStack() as resources:
         opened, not_run = _open(ways, resources, must=bool(backend))
         embedders = [resources.enter_context(sized) for each in opened for sized in _sizes(each, batch)]
-        about = _about(model, plan)
+        about = {**_about(model), "crop": list(_CROP_SIZE), "plan": asdict(plan)}
         with progress(list[int](), "measuring", total=turns(embedders, plan), unit="turn") as bar:
             crop = np.random.default_rng(0).integers(0, 256, (*_CROP_SIZE, 3), np.uint8)
             measurements = measure(embedders, crop, plan, bar.update)
@@ -96,12 +100,14 @@ def bench(
         write_json(json, {**about, "not_run": not_run, "measurements": [asdict(each) for each in measurements]})
 
 
-def _open_one(ways: Ways, backends: Sequence[str] | None, batches: Sequence[int] | None) -> Embedder:
-    """The model on the first backend, at one batch size."""
+def _open_one(
+    ways: Ways, resources: ExitStack, backends: Sequence[str] | None, batches: Sequence[int] | None
+) -> tuple[Embedder, list[str]]:
+    """The model on the first backend that can be opened here, at one batch size, and why it is none before that."""
     if len(backends or ()) > 1 or len(batches or ()) > 1:
         raise InputError("--video measures one backend at one batch size; give --backend and --batch once at most")
-    opened = next(iter(ways.values()))()
-    return Embedder(opened.backend, batches[0]) if batches else opened
+    (opened,), not_run = _open(ways, resources, must=bool(backends), most=1)
+    return (resources.enter_context(Embedder(opened.backend, batches[0])) if batches else opened), not_run
 
 
 def _ways(
@@ -134,10 +140,12 @@ def _ways(
     return {name: partial(opened, backend=name, batch_size=size) for name, size in sizes.items()}
 
 
-def _open(ways: Ways, resources: ExitStack, *, must: bool) -> tuple[list[Embedder], list[str]]:
-    """Those that can be opened here, and why the others cannot."""
-    opened, not_run = [], []
+def _open(ways: Ways, resources: ExitStack, *, must: bool, most: int | None = None) -> tuple[list[Embedder], list[str]]:
+    """Those that can be opened here, at most so many, and why others cannot."""
+    opened, not_run = list[Embedder](), list[str]()
     for name, way in ways.items():
+        if len(opened) == most:
+            break
         try:
             opened.append(resources.enter_context(way()))
         except (DeviceError, MissingDependencyError) as error:
@@ -161,7 +169,7 @@ def _sizes(embedder: Embedder, batches: Sequence[int] | None) -> list[Embedder]:
     return [Embedder(backend, size) for size in sizes if size not in left_out]
 
 
-def _about(model: Path, plan: Plan) -> dict[str, Any]:
+def _about(model: Path) -> dict[str, Any]:
     from eval.machine import describe_machine, installed_versions
 
     return {
@@ -171,6 +179,4 @@ def _about(model: Path, plan: Plan) -> dict[str, Any]:
         "threads": usable_cores(),
         # What else runs here is in every figure.
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "crop": list(_CROP_SIZE),
-        "plan": asdict(plan),
     }

@@ -68,7 +68,7 @@ def bench_video(embedder: Embedder, plan: VideoPlan, about: Mapping[str, Any], j
     Args:
         embedder: to measure with, at its batch size.
         plan: the video, and how long.
-        about: the machine, for the JSON.
+        about: the machine, for the JSON; `not_run`, the backends that would have come before, is printed, too.
         json: where to write the figures; None for nowhere.
 
     Raises:
@@ -87,6 +87,7 @@ def bench_video(embedder: Embedder, plan: VideoPlan, about: Mapping[str, Any], j
     ):
         measured = measure_pipeline(make, spool.append, rounds=plan.rounds, frames=plan.frames, after_turn=bar.update)
     print(video_table(measured, f"{embedder.backend.name}, batch {embedder.batch_size}"))
+    print("".join(f"not run: {reason}\n" for reason in about["not_run"]), end="")
     if json is not None:
         write_json(json, {**about, "video": plan.video, "batch": embedder.batch_size, "pipeline": asdict(measured)})
 

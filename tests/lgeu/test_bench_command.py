@@ -1,6 +1,7 @@
 """`lgeu bench`: what is measured here, what is left out and why, and what is refused."""
 
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,6 @@ def test_each_backend_at_each_size(onnx_folder: Path, tmp_path: Path, capsys: py
     assert written["versions"]["onnxruntime"] in printed
 
 
-def test_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_it_reads_is_not_written_over(
     onnx_folder: Path, video: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -55,6 +55,7 @@ def test_what_it_reads_is_not_written_over(
         assert file.read_bytes() == before
 
 
+def test_a_checkpoint(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", str(checkpoint), "--device", "cpu", "--batch", "2", *QUICK]) == 0
     header, *rows = capsys.readouterr().out.splitlines()[1:]
     assert header.split()[:3] == ["backend", "batch", "runs"]
@@ -67,7 +68,7 @@ def test_a_backend_that_is_not_here_is_named(
     # Found before the real one, and as broken as one that was left half-installed.
     (tmp_path / "openvino.py").write_text("raise ImportError('libopenvino.so: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(__import__("sys").modules, "openvino", raising=False)
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
     model = str(onnx_folder / "model.onnx")
     assert main(["bench", model, "--device", "cpu", "--batch", "1", *QUICK]) == 0
     assert "not run: openvino: running model.onnx with OpenVINO needs the Python package" in capsys.readouterr().out
@@ -128,11 +129,25 @@ def test_a_video(onnx_folder: Path, video: list[str], tmp_path: Path, capsys: py
     assert "with onnxruntime (CPU), batch 4" in printed
 
 
+def test_a_video_on_the_first_backend_that_is_here(
+    onnx_folder: Path, video: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    arguments = ["bench", str(onnx_folder / "model.onnx"), *video, "--batch", "4", "--rounds", "1", "--frames", "4"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "with openvino (CPU), batch 4" in printed
+    assert "not run: onnxruntime: " in printed
+    assert main([*arguments, "--backend", "onnxruntime"]) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (["--detector", "yolox.onnx"], "give either --boxes FILE or --detector"),
         (["--video", "rtsp://127.0.0.1/a"], "is a stream, which is as fast as it comes"),
+        (["--seconds", "1"], "--seconds given with --video"),
         (["--batch", "1", "--batch", "2"], "--video measures one backend at one batch size"),
         (["--video", "none.avi"], "video none.avi does not exist"),
     ],
