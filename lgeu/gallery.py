@@ -135,6 +135,8 @@ def search(
     source = read_source(query, _opener(model, device, plugin), labelled=False)
     index.check_identity(source.model)
     found = index.search(source.embeddings.features, count)
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise InputError(f"--threshold is {threshold}; expected a cosine similarity, -1 to 1")
     print(render(hits_of(source.embeddings.names, found, index.entries, threshold), form))
 
 

@@ -59,6 +59,8 @@ def read_source(path: Path, open_model: OpenModel | None, *, labelled: bool) -> 
     """
     if path.suffix == ".npz":
         return _from_file(path, open_model)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
     if open_model is None:
         raise InputError(f"{path} holds crops, which a model must embed; name it with --model")
     with open_model() as embedder:
@@ -216,13 +218,13 @@ def read_all(
         taken: likewise.
 
     Raises:
-        InputError: see `read_source` and `entries_of`.
+        InputError: nobody can be called `person`; see also `read_source` and `entries_of`.
         ManifestError: they are not one model's.
     """
-    sources = [read_source(path, opener, labelled=person is None) for path in paths]
-    model = check_one_model(sources, paths)
     if person is not None:
         _check_person(person, taken)
+    sources = [read_source(path, opener, labelled=person is None) for path in paths]
+    model = check_one_model(sources, paths)
     features, tables, people = [], [], dict(taken)
     for path, source in zip(paths, sources, strict=True):
         labelled = source if person is None else all_of_person(source, person, people)
