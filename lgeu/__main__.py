@@ -3,13 +3,14 @@
 import sys
 
 from runtime.console import run_command
-from runtime.dependencies import require
+from runtime.dependencies import require, require_base
 
 
 def main() -> int:
     """Run the command line; an edge device may not have what that needs, and is told."""
 
     def check() -> None:
+        require_base()
         require("typer", purpose="the `lgeu` command line", install="pip install 'lgeu-reid[cli]'")
 
     if status := run_command("lgeu", check):

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,7 +22,7 @@ from .export import export, rewrite
 from .gallery import gallery
 from .inspect import inspect
 from .models import open_model
-from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption
+from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption, print_help
 from .visualise import visualise
 
 if TYPE_CHECKING:
@@ -43,13 +44,28 @@ DemoSize = Literal["tiny", "default"]
 _ROOMS = ("lgeu", "train", "export", "engines", "eval", "runtime")
 
 
-@app.callback()
+def _print_version(asked_for: bool) -> None:
+    if not asked_for:
+        return
+    try:
+        print(f"lgeu {metadata.version('lgeu-reid')}")
+    except metadata.PackageNotFoundError as error:
+        raise InputError("lgeu-reid is not installed, so it has no version; install it with: pip install .") from error
+    raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
 def _main(
+    context: typer.Context,
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Also print what is only of interest when debugging.")
     ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     configure_logging(verbose)
+    print_help(context)
 
 
 @app.command()
@@ -82,15 +98,16 @@ def train(
     logger.info("wrote %s", checkpoint)
 
 
-app.command()(export)
-app.command()(rewrite)
+app.command(short_help="Export a checkpoint to ONNX in fp32 and fp16, checked.")(export)
+app.command(short_help="Rewrite an exported ONNX file for another runtime.")(rewrite)
 
 
-app.command()(build)
-app.command()(inspect)
+app.command(short_help="Build a TensorRT engine with the StripGate plugin inside.")(build)
+app.command(short_help="What a checkpoint, an ONNX file or an engine is.")(inspect)
 
 
 @app.command(
+    short_help="Embed the people of a video, a folder of crops or an image.",
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
@@ -101,14 +118,14 @@ def infer(context: typer.Context) -> None:
     infer_command(context.args, program="lgeu infer", open_model=open_model)
 
 
-app.command()(dataset)
-app.command()(evaluate)
-app.command()(visualise)
-app.command()(bench)
-app.add_typer(gallery, name="gallery")
+app.command(short_help="What a data set holds, and whether it is as published.")(dataset)
+app.command(short_help="CMC, mAP and mINP of embeddings, or of a model.")(evaluate)
+app.command(short_help="What a model finds and what its gates do, as pictures.")(visualise)
+app.command(short_help="Latencies and images/s here, on each backend.")(bench)
+app.add_typer(gallery, name="gallery", short_help="Known people, searched by cosine similarity.")
 
 
-@app.command()
+@app.command(short_help="Prove that what is deployed has lost nothing.")
 def parity(
     reference: Annotated[Path, typer.Argument(help="The model that counts as right, usually checkpoint.pt.")],
     data: DataOption,
@@ -193,7 +210,7 @@ def _report_parity(
         raise CheckFailedError(f"{len(report.failures)} checks failed: {'; '.join(report.failures)}")
 
 
-@app.command()
+@app.command(short_help="The whole way in one go, on synthetic pedestrians.")
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
     size: Annotated[DemoSize, typer.Option("--size", help="tiny takes about three minutes.")] = "default",
@@ -209,9 +226,12 @@ def demo(
 def _run(arguments: list[str]) -> Callable[[], None]:
     def command() -> None:
         try:
-            status = app(arguments or ["--help"], prog_name="lgeu", standalone_mode=False)
+            status = app(arguments, prog_name="lgeu", standalone_mode=False)
         except typer.TyperException as error:
-            raise InputError(f"{error.format_message()} See `lgeu --help`.") from error
+            context: typer.Context | None = getattr(error, "ctx", None)
+            message, where = error.format_message().rstrip("."), context.command_path if context else "lgeu"
+            see = " See" if message.endswith("?") else "; see"
+            raise InputError(f"{message}{see} `{where} --help`") from error
         except ModuleNotFoundError as error:
             raise _missing(error) from error
         if status == INTERRUPTED:  # Typer swallows Ctrl-C and returns what a shell would see

@@ -12,7 +12,7 @@ from runtime.backend import Device
 from runtime.errors import InputError
 
 from .models import open_model
-from .options import DeviceOption, PluginOption
+from .options import DeviceOption, PluginOption, print_help
 
 if TYPE_CHECKING:
     from runtime.gallery_manifest import GalleryManifest
@@ -25,8 +25,8 @@ gallery = typer.Typer(
     help="Known people, to be searched by cosine similarity: exactly below 100,000 entries, in lists above. A gallery "
     "is a folder; it takes embeddings of one checkpoint only, from whatever file of it made them.",
     rich_markup_mode=None,
-    no_args_is_help=True,
 )
+gallery.callback(invoke_without_command=True)(print_help)
 
 GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's folder.")]
 SourcesArgument = Annotated[
@@ -60,7 +60,10 @@ def build(
     device: DeviceOption = "auto",
     plugin: PluginOption = None,
 ) -> None:
-    """Make a gallery of embeddings or crops; junk and distractors are left out."""
+    """Make a gallery of embeddings or crops.
+
+    Junk and distractors are left out.
+    """
     from runtime.gallery_changes import build_gallery
     from runtime.gallery_manifest import MANIFEST_NAME
 
@@ -99,7 +102,10 @@ def add(
 def remove(
     path: GalleryArgument, person: Annotated[str, typer.Option("--person", metavar="NAME", help="A name or a number.")]
 ) -> None:
-    """Remove all of a person, from every file of the gallery and from what its index learned."""
+    """Remove all of a person.
+
+    Nothing of them is left in any file of the gallery, or in what its index learned.
+    """
     from runtime.gallery_changes import remove_person
     from runtime.gallery_index import GalleryIndex
 
@@ -129,14 +135,14 @@ def search(
     from .gallery_report import hits_of, render
     from .gallery_sources import read_source
 
+    if threshold is not None and not -1 <= threshold <= 1:
+        raise InputError(f"--threshold is {threshold}; expected a cosine similarity, -1 to 1")
     index = GalleryIndex.open(path)
     if threshold is None and index.manifest.threshold is not None:
         threshold = index.manifest.threshold.score
     source = read_source(query, _opener(model, device, plugin), labelled=False)
     index.check_identity(source.model)
     found = index.search(source.embeddings.features, count)
-    if threshold is not None and not -1 <= threshold <= 1:
-        raise InputError(f"--threshold is {threshold}; expected a cosine similarity, -1 to 1")
     print(render(hits_of(source.embeddings.names, found, index.entries, threshold), form))
 
 
@@ -157,7 +163,10 @@ def threshold(
     model: ModelOption = None,
     save: Annotated[bool, typer.Option("--save", help="Keep it in the gallery, for search and infer.")] = False,
 ) -> None:
-    """Choose the cosine from which on the nearest person is taken for the one in the picture."""
+    """Choose the cosine below which people are unknown.
+
+    From there on the nearest person is taken for the one in the picture.
+    """
     from eval.open_set import choose_threshold
     from runtime.gallery_changes import set_threshold
     from runtime.gallery_index import GalleryIndex
@@ -195,6 +204,8 @@ def info(
 
     if json is not None:
         check_target(json)
+        if path.resolve() in json.resolve().parents:
+            raise InputError(f"{json} lies in the gallery {path}, whose files it may replace; name a file elsewhere")
     index = GalleryIndex.open(path, whole=verify)
     text, content = describe(index)
     print(text + ("\nevery file has the hash that the manifest names" if verify else ""))
@@ -206,8 +217,6 @@ def _opener(model: Path | None, device: Device, plugin: Path | None) -> "OpenMod
     if model is None:
         if plugin is not None or device != "auto":
             raise InputError("--device and --plugin are the model's; name it with --model, or leave them out")
-        if path.resolve() in json.resolve().parents:
-            raise InputError(f"{json} lies in the gallery {path}, whose files it may replace; name a file elsewhere")
         return None
     return partial(open_model, model, device=device, plugin=plugin)
 

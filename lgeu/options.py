@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""What several commands have."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,3 +24,9 @@ BackendOption = Annotated[
     ),
 ]
 PluginOption = Annotated[Path | None, typer.Option("--plugin", metavar="LIB.SO", help="The StripGate library.")]
+
+
+def print_help(context: typer.Context) -> None:
+    """Print the help of a group of commands where none of them was named."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())

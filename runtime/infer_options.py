@@ -186,7 +186,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="a video, a stream (rtsp://, http://), a camera's number, - for standard input, or a folder of frames; "
         "without --boxes and --detector a folder of crops (one person each), or one such image",
     )
-    add("--model", type=Path, required=True, help="an .onnx file, or an .engine with its manifest beside it")
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help="an .onnx file, or an .engine with its manifest beside it; `lgeu infer` also takes a checkpoint",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--boxes", type=Path, metavar="FILE", help="where the people of a video are: MOT lines, confidence 0 ignored")
     add("--frame-offset", type=int, metavar="N", help="0-based video frame = frame in the boxes file + N (default -1)")

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -120,10 +121,32 @@ def test_a_file_is_rewritten_to_another_layout_and_input(onnx_folder: Path, tmp_
 
 def test_wrong_usage_is_one_line(refused: Refused, checkpoint: Path, people: Path) -> None:
     assert "No such command 'exprot'" in refused("exprot")
-    assert "is not one of" in refused("rewrite", checkpoint, "--functions", "drop")
+    assert "is not one of 'keep', 'strip', 'inline'; see `lgeu rewrite --help`" in refused(
+        "rewrite", checkpoint, "--functions", "drop"
+    )
+    assert refused("gallery", "serch").endswith("Did you mean 'search'? See `lgeu gallery --help`")
     assert "--data" in refused("parity", checkpoint, checkpoint)
     assert "SOURCE" in refused("infer")
     assert "at least one candidate" in refused("parity", checkpoint, "--data", people)
+
+
+def test_help_says_what_each_command_does(capfd: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["gallery"]):
+        assert main(arguments) == 0
+        bare = capfd.readouterr()
+        assert bare.err == ""
+        assert bare.out.startswith(f"Usage: {' '.join(['lgeu', *arguments])} [OPTIONS] COMMAND")
+        assert main([*arguments, "--help"]) == 0
+        printed = capfd.readouterr().out
+        assert printed.strip() == bare.out.strip()
+        commands = [line for line in printed.partition("Commands:")[2].splitlines() if line.strip()]
+        assert len(commands) > 5
+        assert not [line for line in commands if line.endswith("...")]
+
+
+def test_the_version(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"lgeu {version('lgeu-reid')}\n"
 
 
 def test_options_that_would_be_ignored_are_refused(
@@ -143,6 +166,12 @@ def test_options_that_would_be_ignored_are_refused(
         (["build", "--adopt", "e.engine", "--onnx", model, "--out", "other.engine"], "leave --out"),
         (["build", model, "--onnx", model], "--onnx goes with --adopt"),
         (["build", model, "--adopt", "e.engine", "--onnx", "other.onnx"], "two ONNX files are given"),
+        (
+            ["evaluate", "--model", model, "--data", str(people), "--split-by", "person%2", "--plugin", "p.so"],
+            "leave it",
+        ),
+        (["bench", model, "--plugin", "p.so"], "only an engine takes one"),
+        (["parity", model, model, "--data", str(people), "--plugin", "p.so", "--out", "o"], "without an engine"),
         (["demo", "--split-by", "person%2"], "without a data set"),
         (["parity", model, "--data", str(people), "--trtexec-inputs", "in", "--out", "out"], "leave --out out"),
     ):
@@ -162,16 +191,11 @@ def test_ctrl_c_is_status_130(monkeypatch: pytest.MonkeyPatch, people: Path, tmp
 def test_a_package_that_is_not_installed_is_named(tmp_path: Path, onnx_folder: Path) -> None:
     """In a process of its own: one that has imported a package already would not miss it."""
     code = (
-        "import sys; sys.modules['onnx'] = sys.modules['typer'] = None\n"
+        "import sys; sys.modules['onnx'] = sys.modules['typer'] = sys.modules['cv2'] = None\n"
         "from lgeu.__main__ import main; first = main()\n"
+        "del sys.modules['cv2']; second = main()\n"
         "del sys.modules['typer']; from lgeu.cli import main\n"
-        "sys.exit(10 * first + main(['rewrite', sys.argv[1], '--out', sys.argv[2]]))"
-        (
-            ["evaluate", "--model", model, "--data", str(people), "--split-by", "person%2", "--plugin", "p.so"],
-            "leave it",
-        ),
-        (["bench", model, "--plugin", "p.so"], "only an engine takes one"),
-        (["parity", model, model, "--data", str(people), "--plugin", "p.so", "--out", "o"], "without an engine"),
+        "sys.exit(100 * first + 10 * second + main(['rewrite', sys.argv[1], '--out', sys.argv[2]]))"
     )
     out = tmp_path / "out.onnx"
     done = subprocess.run(
@@ -180,10 +204,11 @@ def test_a_package_that_is_not_installed_is_named(tmp_path: Path, onnx_folder: P
         text=True,
         check=False,
     )
-    assert done.returncode == 22
-    first, second = done.stderr.splitlines()
-    assert "pip install 'lgeu-reid[cli]'" in first
-    assert "'onnx'" in second
+    assert done.returncode == 222
+    first, second, third = done.stderr.splitlines()
+    assert "pip install opencv-python-headless" in first
+    assert "pip install 'lgeu-reid[cli]'" in second
+    assert "'onnx'" in third
     assert not out.exists()
 
 
