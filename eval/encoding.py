@@ -18,6 +18,9 @@ PairCosines = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.float6
 # Distances of about 1 are rounded to float32 on the way.
 _ROUNDING = 2.0**-22
 
+# With such a margin, as where a model gives nearly the same for every image, float32 products are not distances.
+ROUGH = 1e-3
+
 
 def require_sparse() -> ModuleType:
     """`scipy.sparse`, which re-ranking needs; called first by what does long work before it re-ranks.

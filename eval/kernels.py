@@ -240,20 +240,28 @@ def rank_reranked(
 @_compiled
 def rerank_rows(
     cosines: NDArray[np.float32],
-    first_query: int,
+    images: Side,
     encoding: Encoding,
     lambda_: float,
     share: NDArray[np.float64],
+    rough: NDArray[np.bool_],
     squared: bool,
     start: int,
     stop: int,
 ) -> None:
-    """Turn the cosines of (queries, all positions) into re-ranked distances."""
+    """Turn the cosines of (queries, all positions) into re-ranked distances, in float64 where they are too `rough`."""
+    queries = cosines.shape[0]
     rest = np.empty(cosines.shape[1])
-    for line in range(start, stop):
-        query = first_query + line
+    for query in range(start, stop):
         _jaccard(encoding, query, 1 - lambda_, rest)
-        _to_distances(cosines[line], rest, share[query], squared)
+        if rough[query]:
+            for place in range(rest.shape[0]):
+                original = _original(_cosine(images, images, query, queries + place), squared)
+                cosines[query, place] = np.float32(rest[place] + share[query] * original)
+        else:
+            _to_distances(cosines[query], rest, share[query], squared)
+        for place in range(rest.shape[0]):
+            cosines[query, place] = min(max(cosines[query, place], np.float32(0)), np.float32(1))
 
 
 @_compiled

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from runtime.errors import InputError
 from runtime.progress import progress
 
-from .encoding import encode, original_distance, require_sparse, reranked_margin, split
+from .encoding import ROUGH, encode, original_distance, require_sparse, reranked_margin, split
 from .features import Labelled, check_rows, check_sizes, open_side, select, unit_side, without_junk
 from .kernels import (
     Encoding,
@@ -93,7 +93,8 @@ def rerank(
     """Distances from queries to gallery images that take mutual neighbours into account.
 
     For figures alone `evaluate_reranked` does without the (Q, G) result, leaves junk out by itself, and decides
-    near-ties in float64; what is here is rounded to float32, so that equal images may differ in the last digit.
+    near-ties in float64; what is here is rounded to float32, so that equal images may differ in the last digit. Where
+    all images are so near to a query that rounding would be seen in the third digit, its row is computed in float64.
 
     Args:
         query_features: (Q, D) array or tensor of any float type; their length does not matter. CUDA tensors are worked
@@ -136,7 +137,9 @@ def _rerank(
         plan = plan_memory(len(query.rows), len(gallery.rows), query.features.shape[1], k1, k2, memory_limit, True)
         cosines = np.empty((len(query.rows), len(gallery.rows)), np.float32)
         encoded = _encode(query, gallery, settings, plan, threads, _copy_to(cosines))
-        threads.run(rerank_rows, len(cosines), cosines, 0, encoded.encoding, lambda_, encoded.share, settings.squared)
+        rough = reranked_margin(encoded.share, settings.squared, query.features.shape[1]) > ROUGH
+        arguments = cosines, encoded.images, encoded.encoding, lambda_, encoded.share, rough, settings.squared
+        threads.run(rerank_rows, len(cosines), *arguments)
     return cosines
 
 

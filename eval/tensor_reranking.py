@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runtime.progress import progress
 
-from .encoding import encode, reranked_margin, split
+from .encoding import ROUGH, encode, reranked_margin, split
 from .kernels import Encoding, Ranking
 from .matches import Matches
 from .memory import plan_memory
@@ -43,10 +43,14 @@ def rerank_tensors(query: TensorSide, gallery: TensorSide, settings: "Reranking"
     """Re-ranked distances, (Q, G) float32 on the device; see `eval.reranking.rerank`."""
     encoded = _encode(query, gallery, settings, memory_limit)
     result = query.features.new_empty((len(query.rows), len(gallery.rows)))
+    positions = library().arange(len(gallery.rows), device=result.device)
     height = _height(gallery)
     for start in progress(range(0, len(result), height), "comparing neighbours", unit="block"):
         block = result[start : start + height]
-        block.copy_(_rerank_block(encoded, start, len(block))[1])
+        jaccard, distances = _rerank_block(encoded, start, len(block))
+        for line in (encoded.margin[start : start + height] > ROUGH).nonzero()[:, 0]:
+            distances[line] = _exact_distances(encoded, jaccard, start, line.expand(len(positions)), positions).float()
+        block.copy_(distances.clamp_(0, 1))
     return result
 
 

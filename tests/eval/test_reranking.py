@@ -188,6 +188,19 @@ def test_a_collapsed_model_is_reranked_as_defined(
             definition.check(evaluate_reranked(query, gallery, Reranking(6, 3, 0.3, flavour)), expected)
 
 
+@pytest.mark.parametrize("flavour", ["d1", "d2"])
+@pytest.mark.parametrize("spread", [0, 1e-4, 1e-2])
+def test_distances_of_a_collapsed_model_are_those_of_float64(spread: float, flavour: Flavour, ways: list[Any]) -> None:
+    random = np.random.default_rng(12)
+    features = (random.normal(size=64) + spread * random.normal(size=(60, 64))).astype(np.float32)
+    expected = reranked(features[:8], features[8:], 6, 3, 0.3, flavour)
+    for way in ways:
+        with way():
+            result = rerank(features[:8], features[8:], 6, 3, 0.3, flavour)
+        np.testing.assert_allclose(result, expected, atol=1e-4)
+        assert 0 <= result.min() <= result.max() <= 1
+
+
 @pytest.mark.parametrize(("flavour", "key"), [("d2", "torchreid"), ("d1", "own_power1_float32")])
 def test_independent_implementations_agree(
     evaluation_facts: Path, make_embeddings: Callable[..., Embeddings], flavour: Flavour, key: str

@@ -152,7 +152,13 @@ def test_images_that_only_rounding_tells_apart_in_float32_rank_as_in_arrays(
 ) -> None:
     search = search_of(collapsed, 4)
     expected = evaluate(*search) if reranking is None else evaluate_reranked(*search, reranking)
-    assert_same_results(rank(search.to(device), reranking), search, expected)
+    there = search.to(device)
+    assert_same_results(rank(there, reranking), search, expected)
+    if reranking is not None:
+        settings = reranking.k1, reranking.k2, reranking.lambda_, reranking.flavour
+        result = rerank_anywhere(there.query.features, there.gallery.features, reranking)
+        distances = rerank(search.query.features, search.gallery.features, *settings)
+        np.testing.assert_allclose(result.cpu().numpy(), distances, atol=1e-6)
 
 
 def test_with_no_original_distance_the_jaccard_distance_is_left(search: Search, device: str) -> None:
