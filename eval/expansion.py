@@ -32,6 +32,7 @@ from .features import (
 )
 from .kernels import Side, add_neighbours, gather_unit
 from .neighbours import find_nearest, find_nearest_in_gallery
+from .numbers import real, whole
 from .tensors import are_on_gpu, to_device
 from .threads import Threads
 
@@ -54,6 +55,9 @@ class Expansion:
     alpha: float = 3.0
 
     def __post_init__(self) -> None:
+        for name in ("query_neighbours", "gallery_neighbours"):
+            object.__setattr__(self, name, whole(f"expansion: {name}", getattr(self, name)))
+        object.__setattr__(self, "alpha", real("expansion: alpha", self.alpha))
         counts = self.query_neighbours, self.gallery_neighbours
         if min(counts) < 0 or max(counts) == 0:
             raise InputError(
@@ -82,7 +86,8 @@ def expand(query: Labelled, gallery: Labelled, expansion: Expansion) -> tuple[La
 
     Returns:
         Both with their labels. The features of a side that is expanded are new: (N, D) float32 of unit length, or zero
-        where they were; junk is there and as it was. Those of the other side are the ones given.
+        where they were; junk has unit length, too, and nothing is added to it. Those of the other side are the ones
+        given.
 
     Raises:
         InputError: either is empty, has unknown persons or cameras (nothing could be evaluated) or a NaN or infinite

@@ -34,6 +34,7 @@ from .matches import Matches
 from .memory import MemoryPlan, plan_memory
 from .metrics import Metrics, match_labels, summarise
 from .neighbours import OnTile, find_nearest
+from .numbers import real, whole
 from .ranking import cosines_of_matches, new_ranking
 from .tensor_reranking import rank_reranked_tensors, rerank_tensors
 from .tensors import are_on_gpu, on_device, open_tensors
@@ -61,8 +62,11 @@ class Reranking:
     flavour: Flavour = "d2"
 
     def __post_init__(self) -> None:
-        if not all(isinstance(count, int) and count >= 1 for count in (self.k1, self.k2)):
-            raise InputError(f"re-ranking: k1 is {self.k1} and k2 {self.k2}; expected integers, both at least 1")
+        for name in ("k1", "k2"):
+            object.__setattr__(self, name, whole(f"re-ranking: {name}", getattr(self, name)))
+        object.__setattr__(self, "lambda_", real("re-ranking: lambda", self.lambda_))
+        if min(self.k1, self.k2) < 1:
+            raise InputError(f"re-ranking: k1 is {self.k1} and k2 {self.k2}; expected both to be at least 1")
         if not 0 <= self.lambda_ <= 1:
             raise InputError(f"re-ranking: lambda is {self.lambda_}; expected 0 to 1")
         if self.flavour not in get_args(Flavour):

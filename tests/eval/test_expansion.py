@@ -1,6 +1,8 @@
 """Query expansion and database augmentation against their definitions, written as loops in float64."""
 
 import itertools
+import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -150,6 +152,8 @@ def test_persons_and_cameras_do_not_matter_and_junk_takes_no_part() -> None:
     changed = expand(labelled(query), labelled(gallery, np.where(junk, -1, 0)), Expansion(5, 5))
     np.testing.assert_array_equal(changed[0].features, expected[0].features)
     np.testing.assert_array_equal(changed[1].features[~junk], expected[1].features[~junk])
+    unit = gallery[junk] / np.linalg.norm(gallery[junk], axis=1, keepdims=True)
+    np.testing.assert_allclose(changed[1].features[junk], unit, rtol=1e-6)
 
 
 def test_expanded_clusters_are_found_better() -> None:
@@ -166,6 +170,9 @@ def test_expanded_clusters_are_found_better() -> None:
         ((0, 0), "0 neighbours for queries and 0 for the gallery; expected .* at least 1 for one"),
         ((-1, 2), "-1 neighbours for queries"),
         ((2, -1), "-1 for the gallery"),
+        ((2.5, 0), "query_neighbours is 2.5; expected an integer"),
+        ((2, None), "gallery_neighbours is None; expected an integer"),
+        ((2, 2, "much"), "alpha is 'much'; expected a number"),
         ((2, 2, -0.5), "alpha is -0.5; expected"),
         ((2, 2, float("inf")), "alpha is inf; expected"),
         ((2, 2, float("nan")), "alpha is nan; expected"),
@@ -174,6 +181,12 @@ def test_expanded_clusters_are_found_better() -> None:
 def test_bad_settings_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Expansion(*arguments)
+
+
+def test_numpys_numbers_become_pythons() -> None:
+    expansion = Expansion(np.int64(3), np.uint8(2), np.float32(1.5))
+    assert expansion == Expansion(3, 2, 1.5)
+    assert json.loads(json.dumps(asdict(expansion))) == asdict(expansion)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Re-ranking against the paper's definition written as loops in float64, and against independent results."""
 
 import itertools
+import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from math import exp
 from pathlib import Path
 from typing import Any
@@ -228,12 +230,21 @@ def test_without_scipy_the_error_says_how_to_install_it(monkeypatch: pytest.Monk
         rerank(FEATURES, FEATURES)
 
 
+def test_numpys_numbers_become_pythons() -> None:
+    reranking = Reranking(np.int64(10), np.int32(3), np.float32(0.5))
+    assert reranking == Reranking(10, 3, 0.5)
+    assert json.loads(json.dumps(asdict(reranking))) == asdict(reranking)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"k1": 0}, "k1 is 0"),
         ({"k2": 0}, "k2 0"),
+        ({"k1": 20.0}, "k1 is 20.0; expected an integer"),
+        ({"k2": "6"}, "k2 is '6'; expected an integer"),
         ({"lambda_": 1.5}, "lambda is 1.5"),
+        ({"lambda_": None}, "lambda is None; expected a number"),
         ({"flavour": "d3"}, "flavour is 'd3'"),
         ({"gallery_features": np.empty((0, 3))}, "gallery: nothing"),
         ({"gallery_features": np.eye(2)}, "3 elements and gallery features 2"),
