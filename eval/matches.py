@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.embeddings import DISTRACTOR
+
 from .features import Labels
 from .kernels import Lists
 
@@ -27,21 +29,21 @@ def find_matches(query: Labels, gallery: Labels) -> Matches:
     """Look up each query's person in the gallery.
 
     Args:
-        query: of Q images. Junk and distractors among them are nobody and match nothing.
+        query: of Q images. Junk and distractors among them are nobody: they match nothing and nothing is left out.
         gallery: without junk.
     """
     by_person = np.argsort(gallery.person_ids, kind="stable")
     sorted_ids = gallery.person_ids[by_person]
     first = np.searchsorted(sorted_ids, query.person_ids, "left")
-    counts = np.searchsorted(sorted_ids, query.person_ids, "right") - first
+    found = np.searchsorted(sorted_ids, query.person_ids, "right") - first
+    counts = np.where(query.person_ids > DISTRACTOR, found, 0)
     queries = np.repeat(np.arange(len(counts)), counts)
     offsets = np.arange(len(queries)) - np.repeat(np.cumsum(counts) - counts, counts)
     positions = by_person[np.repeat(first, counts) + offsets]
     same_camera = gallery.camera_ids[positions] == query.camera_ids[queries]
-    wanted = ~same_camera & (query.person_ids[queries] > 0)
     return Matches(
-        _lists(queries[wanted], positions[wanted], len(counts)),
-        queries[wanted],
+        _lists(queries[~same_camera], positions[~same_camera], len(counts)),
+        queries[~same_camera],
         _lists(queries[same_camera], positions[same_camera], len(counts)),
     )
 

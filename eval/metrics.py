@@ -1,8 +1,8 @@
 """CMC, mAP and mINP under the single-query protocol of Market-1501.
 
 Junk (person -1) leaves the gallery first. For each query, gallery images of the same person from the same camera are
-left out. A query with no match left is skipped and counted. Distractors (person 0) stay and never match. Equal
-distances are ordered by gallery index, so that two runs agree.
+left out. A query with no match left is skipped and counted. Distractors (person 0) stay and never match, also where the
+query is one. Equal distances are ordered by gallery index, so that two runs agree.
 """
 
 from dataclasses import dataclass

@@ -126,10 +126,11 @@ def rank_lists(evaluation: Evaluation, choices: Sequence[Choice], top: int) -> t
 
 
 def _candidates(query: Embeddings, gallery: Embeddings, rows: NDArray[np.int64]) -> Lists:
-    """Gallery rows that are neither junk nor the query's person under the query's camera, for each query."""
+    """Gallery rows that are neither junk nor the query's person under the query's camera; a distractor is no person."""
     kept = without_junk(gallery)
     person, camera = gallery.person_ids[kept], gallery.camera_ids[kept]
-    lists = [kept[(person != query.person_ids[row]) | (camera != query.camera_ids[row])] for row in rows]
+    nobody = query.person_ids <= DISTRACTOR
+    lists = [kept[nobody[row] | (person != query.person_ids[row]) | (camera != query.camera_ids[row])] for row in rows]
     return Lists(np.cumsum([0, *map(len, lists)]), np.concatenate(lists))
 
 

@@ -156,7 +156,7 @@ class Definition:
     def _result(distances: NDArray[np.float64], person: int, camera: int, gallery: Labels, kept: list[int]) -> Result:
         persons, cameras = gallery.person_ids.tolist(), gallery.camera_ids.tolist()
         row = distances.tolist()
-        candidates = [g for g in kept if not (persons[g] == person and cameras[g] == camera)]
+        candidates = [g for g in kept if person in (-1, 0) or not (persons[g] == person and cameras[g] == camera)]
         candidates.sort(key=lambda g: (row[g], g))
         nearest = kept.index(candidates[0]) if candidates else -1
         ranks = [rank for rank, g in enumerate(candidates, start=1) if persons[g] == person and person not in (-1, 0)]

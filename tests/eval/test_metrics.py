@@ -1,6 +1,7 @@
 """CMC, AP and INP against the definitions written as loops, and against independent results."""
 
 import importlib.util
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from eval.features import LabelledFeatures, Labels, PlainLabels
+from eval.matches import find_matches
 from eval.metrics import Metrics, evaluate, evaluate_distances
 from eval.reranking import rerank
 from runtime.embeddings import Embeddings
@@ -141,6 +143,17 @@ def test_a_query_for_which_all_is_left_out_has_no_nearest_image() -> None:
     metrics = evaluate_distances(np.zeros((2, 2)), labels([1, 1], [1, 2]), labels([1, 1], [1, 1]))
     assert metrics.per_query.nearest.tolist() == [-1, 0]
     assert metrics.per_query.valid.tolist() == [False, True]
+
+
+def test_distractors_among_queries_are_not_paired_with_those_of_the_gallery() -> None:
+    """Of 1,000 and 20,000 the pairs are 20 million, and would take 800 MB."""
+    query, gallery = labels([0] * 1000, [1] * 1000), labels([0] * 20_000, [1] * 20_000)
+    tracemalloc.start()
+    matches = find_matches(query, gallery)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10e6
+    assert [len(each.positions) for each in (matches.wanted, matches.left_out)] == [0, 0]
 
 
 def test_a_gallery_smaller_than_the_largest_rank_keeps_the_curve_flat() -> None:

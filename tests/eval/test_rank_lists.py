@@ -68,6 +68,24 @@ def test_a_query_without_a_match_is_listed_when_asked_for(evaluation: Evaluation
     assert not any(found.right for found in ranked.found)
 
 
+def test_a_distractor_asked_for_is_nobody_and_leaves_no_other_distractor_out(evaluation: Evaluation) -> None:
+    gallery = evaluation.run.gallery
+    features = gallery.features[gallery.person_ids == 0][:1]
+    camera = gallery.camera_ids[gallery.person_ids == 0][0]
+    query = Embeddings(
+        np.concatenate([features, evaluation.run.query.features[:1]]),
+        np.array([0, 2]),
+        np.array([camera, 1]),
+        np.array(["a.jpg", "b.jpg"]),
+    )
+    result = evaluate_run(Run(query, gallery, {}))
+    [ranked] = rank_lists(result, [Choice(0, "asked for")], 1)
+    nearest = np.flatnonzero(gallery.person_ids != -1)[result.metrics.per_query.nearest[0]]
+    assert ranked.found[0].name == gallery.names[nearest]
+    assert (ranked.found[0].person_id, ranked.found[0].camera_id, ranked.found[0].right) == (0, camera, False)
+    assert ranked.found[0].cosine == pytest.approx(1)
+
+
 def per_query(precisions: list[float]) -> PerQuery:
     values = np.array(precisions)
     valid = ~np.isnan(values)
