@@ -13,6 +13,9 @@ from runtime.errors import InputError
 
 _BLOCK = 512
 
+# 0.29 * 100 is a little less than 29 in floats, and 1 / (1 / 49) more than 49.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class OpenSet:
@@ -63,7 +66,7 @@ def choose_threshold(
     """
     if not 0 < false_accept_rate < 1:
         raise InputError(f"the false accept rate is {false_accept_rate}; expected a number between 0 and 1")
-    if (needed := math.ceil(1 / false_accept_rate)) > len(features):
+    if (needed := math.ceil(1 / false_accept_rate - _ROUNDING)) > len(features):
         raise InputError(
             f"{len(features)} queries cannot tell a false accept rate of {false_accept_rate}; give at least {needed}, "
             "or a larger rate"
@@ -85,7 +88,7 @@ def choose_threshold(
 
 def _lowest(strangers: NDArray[np.float32], rate: float) -> float:
     """The smallest float32 that at most this share of the scores reaches."""
-    allowed = math.floor(rate * len(strangers))
+    allowed = math.floor(rate * len(strangers) + _ROUNDING)
     first_refused = np.sort(strangers)[::-1][allowed]
     return float(np.nextafter(first_refused, np.float32(np.inf), dtype=np.float32))
 

@@ -38,6 +38,16 @@ def test_against_a_loop(rate: float) -> None:
     assert chosen.identification_rate == pytest.approx(np.mean(right))
 
 
+@pytest.mark.parametrize(("rate", "queries"), [(0.29, 100), (0.57, 100), (1 / 49, 49), (0.001, 3000)])
+def test_a_rate_of_whole_strangers_is_reached(rate: float, queries: int) -> None:
+    """In floats some of these products are a little less than the whole number that they stand for."""
+    scores = np.linspace(0, 1, queries, dtype=np.float32)
+    features = np.stack([scores, np.sqrt(1 - scores**2)], axis=1)
+    stranger = np.array([[1, 0]], np.float32)
+    chosen = choose_threshold(features, np.ones(queries, np.int64), stranger, np.array([2]), rate)
+    assert chosen.false_accept_rate == rate
+
+
 def test_entries_that_search_one_another_leave_themselves_out() -> None:
     features, ids = people(300, 3)
     chosen = choose_threshold(features, ids, features, ids, 0.1, same=True)
