@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from runtime.dependencies import require
-from runtime.files import check_folder, write_json, write_text
+from runtime.files import atomic_path, check_folder, write_json, write_text
 from runtime.manifest import UNTRAINED
 
 from .html import html_templates
@@ -40,13 +40,14 @@ def write_report(report: ParityReport, out: Path) -> Path:
         The path of `report.html`.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to; an earlier report in it is as it was.
         MissingDependencyError: jinja2 or matplotlib is not installed.
     """
     out = Path(out)
     html = render_html(report)
-    write_json(out / "report.json", report.to_json())
-    write_text(out / "report.html", html)
+    with atomic_path(out / "report.html") as page, atomic_path(out / "report.json") as content:
+        write_json(content, report.to_json())
+        write_text(page, html)
     return out / "report.html"
 
 
