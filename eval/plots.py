@@ -28,7 +28,7 @@ def cmc_plot(report: ParityReport) -> str:
     ):
         for number, (name, shares) in enumerate(curves):
             style = _line_style(number)
-            axes.plot(range(1, len(shares) + 1), [100 * share for share in shares], label=name, **style)
+            axes.plot(range(1, len(shares) + 1), [100 * share for share in shares], label=_label(name), **style)
         axes.set_xticks([1, *range(5, _CMC_RANKS + 1, 5)])
         _finish(axes, f"CMC, {title}", "rank")
     before.set_ylabel("queries with a match, %")
@@ -42,7 +42,7 @@ def gap_plot(report: ParityReport) -> str:
     for number, stage in enumerate(report.stages, start=1):
         if stage.comparison and stage.comparison.agreement:
             counts = stage.comparison.agreement.cosine_gaps
-            axes.stairs(counts, GAP_EDGES, label=stage.name, **_line_style(number))
+            axes.stairs(counts, GAP_EDGES, label=_label(stage.name), **_line_style(number))
     axes.set_xscale("log")
     axes.set_ylabel("images")
     _finish(axes, "Distance to the reference's embeddings", "1 - cosine (left is better)")
@@ -53,6 +53,11 @@ def _curves(report: ParityReport, *, reranked: bool) -> list[tuple[str, tuple[fl
     stages = (report.reference, *report.stages)
     results = [(stage.name, stage.reranked if reranked else stage.figures) for stage in stages]
     return [(name, figures.cmc[:_CMC_RANKS]) for name, figures in results if figures is not None]
+
+
+def _label(name: str) -> str:
+    """So that it is shown as it is: matplotlib leaves out what begins with "_", and "$" would begin a formula."""
+    return (" " + name if name.startswith("_") else name).replace("$", r"\$")
 
 
 def _line_style(number: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from eval.embedding import embed_images
 from eval.exported import save_manifest
 from eval.metrics import evaluate
 from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare, distinct_names
+from eval.plots import cmc_plot, gap_plot
 from eval.report import check_report, render_html, write_report
 from eval.reranking import Reranking, evaluate_reranked
 from runtime.embedder import Embedder
@@ -351,6 +353,29 @@ def test_the_report_is_one_json_and_one_html_without_links(
     assert html.count("<img ") == 2
     assert "Beyond the tolerances" in html
     assert "Synthetic data" not in html
+
+
+def test_plots_name_every_stage_as_its_file_is_called(dataset: ReidDataset, make_embedder: MakeEmbedder) -> None:
+    names = ["_reference.pt", "_model.onnx", "cost$a_b$.onnx"]
+    first, *others = (Candidate(name, make_embedder) for name in names)
+    report = compare(first, others, dataset)
+    for plot, shown in ((cmc_plot(report), names), (gap_plot(report), names[1:])):
+        texts = [text.strip() for text in re.findall(r"<text[^>]*>([^<]*)</text>", plot)]
+        assert set(shown) <= set(texts)
+
+
+def test_a_report_that_cannot_all_be_written_leaves_the_earlier_one(
+    dataset: ReidDataset,
+    reference: Candidate,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    tmp_path: Path,
+) -> None:
+    write_report(compare(reference, [], dataset), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    later = compare(reference, [reference], dataset)
+    with pytest.raises(InputError, match=r"cannot write .*report"), full_disk(len(before["report.html"])):
+        write_report(later, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_the_report_says_when_the_data_is_synthetic_and_when_nothing_ran(
