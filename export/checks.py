@@ -1,7 +1,7 @@
 """What an exported file is held against before it is written: the torch model, and fp16's largest number."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,10 +25,10 @@ _CHUNK = 8
 
 @dataclass(frozen=True)
 class BatchCheck:
-    """How far embeddings of one batch are from torch's.
+    """How far embeddings are from torch's, the worst of all batches of a size.
 
     Attributes:
-        batch: N.
+        batch: the size, N.
         max_difference: largest absolute difference of an element; the embeddings are L2-normalised. NaN if any is.
         min_cosine: smallest cosine of an embedding and torch's. NaN if any is.
     """
@@ -51,32 +51,54 @@ class Activation:
     node: str
 
 
+def batches_of(images: Images) -> tuple[Images, ...]:
+    """What a model is compared on: the first image, the first 7, and all of them in batches of 32.
+
+    Args:
+        images: M x H x W x 3 uint8 RGB, M >= 1; taken from the start again where a batch needs more.
+    """
+    *small, large = BATCHES
+    rounds = math.ceil(len(images) / large)
+    rows = [*map(np.arange, small), *np.arange(rounds * large).reshape(-1, large)]
+    return tuple(images[each % len(images)] for each in rows)
+
+
 def compare(
     model: onnx.ModelProto,
-    reference: Callable[[Images], Embeddings],
-    images: Images,
+    batches: Sequence[Images],
+    expected: Sequence[Embeddings],
     input_format: InputFormat = "uint8-nhwc",
 ) -> tuple[BatchCheck, ...]:
-    """Run a model with ONNX Runtime on the CPU at batches 1, 7 and 32 and compare it with a reference.
+    """Run a model with ONNX Runtime on the CPU and compare it with a reference.
 
     Args:
         model: with StripGate's body.
-        reference: images to L2-normalised embeddings.
-        images: M x H x W x 3 uint8 RGB, M >= 1; taken from the start, and again where a batch needs more.
-        input_format: what the model takes; the reference takes `images` as they are.
+        batches: of `batches_of`.
+        expected: the reference's L2-normalised embeddings of each batch.
+        input_format: what the model takes.
+
+    Returns:
+        The worst of each size of batch.
     """
     session = _session(model)
-    checks = []
-    for batch in BATCHES:
-        part = images[np.arange(batch) % len(images)]
-        expected = reference(part).astype(np.float64)
-        given = session.run([EMBEDDINGS], {IMAGES: network_input(part, input_format)})[0].astype(np.float64)
-        lengths = np.linalg.norm(given, axis=1) * np.linalg.norm(expected, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            cosine = (expected * given).sum(1) / lengths
-        # np.max and np.min hand a NaN on, so that a comparison with a tolerance cannot pass over it.
-        checks.append(BatchCheck(batch, float(np.abs(expected - given).max()), float(cosine.min())))
-    return tuple(checks)
+    checks: dict[int, list[BatchCheck]] = {}
+    for images, embeddings in progress(zip(batches, expected, strict=True), "comparing", total=len(batches)):
+        given = session.run([EMBEDDINGS], {IMAGES: network_input(images, input_format)})[0]
+        checks.setdefault(len(images), []).append(_check(given.astype(np.float64), embeddings.astype(np.float64)))
+    return tuple(map(_worst, checks.values()))
+
+
+def _check(given: NDArray[np.float64], expected: NDArray[np.float64]) -> BatchCheck:
+    lengths = np.linalg.norm(given, axis=1) * np.linalg.norm(expected, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = (expected * given).sum(1) / lengths
+    return BatchCheck(len(given), float(np.abs(expected - given).max()), float(cosine.min()))
+
+
+def _worst(checks: Sequence[BatchCheck]) -> BatchCheck:
+    # np.max and np.min hand a NaN on, so that a comparison with a tolerance cannot pass over it.
+    differences, cosines = ([getattr(check, name) for check in checks] for name in ("max_difference", "min_cosine"))
+    return BatchCheck(checks[0].batch, float(np.max(differences)), float(np.min(cosines)))
 
 
 def largest_activation(model: onnx.ModelProto, images: Images, input_format: InputFormat = "uint8-nhwc") -> Activation:

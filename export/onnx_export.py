@@ -19,7 +19,7 @@ from runtime.progress import progress
 from train.checkpoint import load_checkpoint
 from train.embedder import TorchBackend
 
-from .checks import BATCHES, BatchCheck, compare, largest_activation
+from .checks import BATCHES, BatchCheck, batches_of, compare, largest_activation
 from .convert import convert
 from .report import FP16_MIN_COSINE, FP16_MIN_COSINE_UNTRAINED, ExportReport, check_fp16, check_fp32
 
@@ -38,16 +38,16 @@ def export_checkpoint(
     Both files take `images` (RGB, 0..255, any N; N x H x W x 3 uint8, or N x 3 x H x W float32) and give `embeddings`
     (N x D float32, L2-normalised), and hold the manifest, the StripGate node and its function body. They are written
     together, after both have passed: ONNX's checker; fp32 within 1e-5 of torch in every element; fp16 at a cosine to
-    torch of at least .999 (.99 where the weights are random); each with ONNX Runtime on the CPU at batches 1, 7 and 32;
-    and no activation beyond fp16's largest number. Without `fp16`, an fp16 file that an earlier export left in `out`
-    is removed: it would be another model's.
+    torch of at least .999 (.99 where the weights are random); each with ONNX Runtime on the CPU, at batches 1 and 7 on
+    the first crops and at batch 32 on all of them; and no activation beyond fp16's largest number. Without `fp16`, an
+    fp16 file that an earlier export left in `out` is removed: it would be another model's.
 
     Args:
         checkpoint: a `checkpoint.pt`.
         out: folder for `model.onnx` and `model.fp16.onnx`, or, for an input format other than the runtime's own, for
             `model.float-nchw.onnx` and `model.float-nchw.fp16.onnx`; made if need be.
-        crops: real crops to check on, h x w x 3 uint8 BGR, any sizes; None takes 32 images of random noise, on which
-            activations say little about those on real images.
+        crops: real crops to check on, h x w x 3 uint8 BGR, any sizes; each of them costs time. None takes 32 images of
+            random noise, on which activations say little about those on real images.
         fp16: whether to write the fp16 file, too, or to remove it.
         layout: how StripGate reads the feature map; "nhwc" puts a Transpose in front of it.
         input_format: what the files take as `images`: "uint8-nhwc", or "float-nchw" for DeepStream's nvinfer.
@@ -72,14 +72,16 @@ def export_checkpoint(
         model = files[fp32_path] = convert(source, hashed, layout=layout, input_format=input_format)
         bar.update()
         reference = TorchBackend(source.model, source.manifest, torch.device("cpu")).run
-        fp32_checks = compare(model, reference, images, input_format)
+        batches = batches_of(images)
+        expected = [reference(batch) for batch in progress(batches, "embedding with PyTorch")]
+        fp32_checks = compare(model, batches, expected, input_format)
         check_fp32(fp32_checks)
         bar.update()
         activation = largest_activation(model, images, input_format)
         bar.update()
         if fp16:
             half = files[fp16_path] = _cast(model)
-            fp16_checks = compare(half, reference, images, input_format)
+            fp16_checks = compare(half, batches, expected, input_format)
             check_fp16(fp16_checks, min_cosine, activation)
         bar.update()
     _save_together(files, () if fp16 else (fp16_path,))

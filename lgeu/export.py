@@ -2,11 +2,17 @@
 
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from runtime.manifest import Functions, GateLayout, InputFormat
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_CROPS = 256
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +24,11 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="checkpoint.pt of `lgeu train`.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for model.onnx and model.fp16.onnx.")],
     crops: Annotated[
-        Path | None, typer.Option("--crops", help="Folder of real crops to check with; random noise without it.")
+        Path | None,
+        typer.Option(
+            "--crops",
+            help=f"Folder of real crops to check with: all, or {MOST_CROPS} spread evenly; random noise without it.",
+        ),
     ] = None,
     fp16: Annotated[
         bool,
@@ -31,11 +41,28 @@ def export(
 ) -> None:
     """Export a checkpoint to ONNX in fp32 and fp16, checked against PyTorch."""
     from export.onnx_export import export_checkpoint
-    from runtime.images import list_images, read_image
 
-    images = [read_image(path) for path in list_images(crops)] if crops else None
+    images = read_crops(crops) if crops else None
     report = export_checkpoint(checkpoint, out, images, fp16=fp16, layout=layout, input_format=input_format)
     logger.info("%s", report)
+
+
+def read_crops(folder: Path) -> list["NDArray[np.uint8]"]:
+    """The images of a folder, or `MOST_CROPS` of them from the first to the last: more show little, and take long.
+
+    Returns:
+        H x W x 3 uint8 BGR each.
+
+    Raises:
+        InputError: there are none, or one that is needed cannot be read.
+    """
+    from runtime.images import list_images, read_image
+
+    paths = list_images(folder)
+    if len(paths) > MOST_CROPS:
+        logger.info("checking on %d of the %s images in %s, spread evenly", MOST_CROPS, f"{len(paths):,}", folder)
+        paths = [paths[index * (len(paths) - 1) // (MOST_CROPS - 1)] for index in range(MOST_CROPS)]
+    return [read_image(path) for path in paths]
 
 
 def rewrite(
