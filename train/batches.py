@@ -12,12 +12,14 @@ from torch.utils.data import Sampler
 
 from runtime.errors import InputError
 
-Key = tuple[int, int]
+Key = tuple[int, int, int]
 Indices = NDArray[np.int64]
 
 
 class Batches(Sampler[list[Key]]):
-    """One process's share of every batch, as (epoch, index) keys; for `DataLoader(batch_sampler=...)`.
+    """One process's share of every batch, as keys; for `DataLoader(batch_sampler=...)`.
+
+    A key is (epoch, index, occurrence): which image it is, and how often the epoch, over all processes, had it before.
 
     Attributes:
         epoch: to draw the batches of; set it before iterating.
@@ -49,8 +51,9 @@ class Batches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         epoch = self.epoch
         order = self._order(np.random.default_rng((self._seed, epoch)))
-        for share in np.split(order, self._processes, axis=1)[self._process]:
-            yield [(epoch, index) for index in share.tolist()]
+        keys = np.stack([order, _occurrences(order)], axis=2)
+        for share in np.split(keys, self._processes, axis=1)[self._process]:
+            yield [(epoch, index, occurrence) for index, occurrence in share.tolist()]
 
 
 def batches(
@@ -95,6 +98,18 @@ def batches(
         return generator.permutation(images)[: steps * size].reshape(steps, size)
 
     return Batches(order, steps, seed, process, processes)
+
+
+def _occurrences(order: Indices) -> Indices:
+    """How often each index came before, in the order of the steps and of a step's images; shaped as `order`."""
+    flat = order.ravel()
+    by_index = np.argsort(flat, kind="stable")
+    in_order = flat[by_index]
+    places = np.arange(len(flat))
+    starts = np.where(np.r_[True, in_order[1:] != in_order[:-1]], places, 0)
+    before = np.empty_like(flat)
+    before[by_index] = places - np.maximum.accumulate(starts)
+    return before.reshape(order.shape)
 
 
 def _check_shares(what: str, count: int, processes: int) -> None:

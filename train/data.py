@@ -23,8 +23,8 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     They lie in memory or, with a cache, in a memory-mapped file (`train.image_cache`) of which all processes and
     loader workers share what is in memory.
 
-    An item's key is (epoch, index), so that what it looks like is a function of the key alone, whichever worker makes
-    it and wherever a resumed run begins.
+    An item's key is (epoch, index, occurrence in the epoch), so that what it looks like is a function of the key alone,
+    whichever worker makes it and wherever a resumed run begins.
 
     Attributes:
         images: (N, height, width, 3) uint8, RGB; read-only in a cache.
@@ -76,8 +76,9 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         return len(self.labels)
 
     def __getitem__(self, key: Key) -> tuple[torch.Tensor, int]:
-        epoch, index = key
-        generator = np.random.default_rng((self._seed, epoch, index))
+        _, index, _ = key
+        # Of occurrence 0 NumPy makes the same numbers as without it, which is how earlier versions drew.
+        generator = np.random.default_rng((self._seed, *key))
         image = augment(self.images[index], self._augmentation, generator)
         return torch.from_numpy(image), int(self.labels[index])
 

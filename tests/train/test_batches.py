@@ -21,7 +21,7 @@ def epoch_of(labels: np.ndarray, batch_size: int, epoch: int = 0, **options: int
     drawn = list(made)
     assert {key[0] for batch in drawn for key in batch} == {epoch}
     assert len(drawn) == len(made)
-    return [[index for _, index in batch] for batch in drawn]
+    return [[index for _, index, _ in batch] for batch in drawn]
 
 
 def test_shuffled_batches_show_every_image_once_and_drop_the_last_incomplete_one() -> None:
@@ -117,6 +117,21 @@ def test_the_processes_shares_are_one_processs_batches(images_per_identity: int,
     ]
     assert {len(batch) for share in shares for batch in share} == {16 // processes}
     assert [[*chain(*parts)] for parts in zip(*shares, strict=True)] == whole
+
+
+@pytest.mark.parametrize("processes", [1, 4])
+def test_a_key_counts_how_often_the_epoch_had_the_image_before(processes: int) -> None:
+    """In all processes together: none of them shows what another one did."""
+    shares = [
+        list(batches(LABELS, 16, images_per_identity=4, seed=0, process=process, processes=processes))
+        for process in range(processes)
+    ]
+    had: Counter[int] = Counter()
+    for parts in zip(*shares, strict=True):
+        for _, index, occurrence in chain(*parts):
+            assert occurrence == had[index]
+            had[index] += 1
+    assert max(had.values()) > 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from eval.datasets import ReidDataset, open_dataset
 from runtime.errors import InputError
 from runtime.preprocess import preprocess
-from train.augmentation import Augmentation
+from train.augmentation import Augmentation, augment
 from train.batches import batches
 from train.data import TrainingImages
 
@@ -25,19 +25,34 @@ def test_without_augmentation_an_item_is_the_runtimes_preprocessing(toy: ReidDat
     images = load(toy, NOTHING)
     assert images.person_ids == [3, 7]
     for index, image in enumerate(toy.train):
-        pixels, label = images[(4, index)]
+        pixels, label = images[(4, index, 0)]
         assert np.array_equal(pixels.numpy(), preprocess(toy.read(image), 48, 24, "BGR"))
         assert images.person_ids[label] == image.person_id
 
 
 def test_an_item_is_a_function_of_seed_epoch_and_index(toy: ReidDataset) -> None:
     images, again, other = load(toy), load(toy), load(toy, seed=1)
-    first = [[images[(epoch, index)][0].numpy() for index in range(len(images))] for epoch in range(4)]
+    first = [[images[(epoch, index, 0)][0].numpy() for index in range(len(images))] for epoch in range(4)]
     for epoch in reversed(range(4)):
         for index in range(len(images)):
-            assert np.array_equal(again[(epoch, index)][0].numpy(), first[epoch][index])
+            assert np.array_equal(again[(epoch, index, 0)][0].numpy(), first[epoch][index])
     assert not all(np.array_equal(a, b) for a, b in zip(first[0], first[1], strict=True))
-    assert not all(np.array_equal(other[(0, i)][0].numpy(), first[0][i]) for i in range(len(images)))
+    assert not all(np.array_equal(other[(0, i, 0)][0].numpy(), first[0][i]) for i in range(len(images)))
+
+
+def test_an_image_that_an_epoch_has_twice_looks_different(toy: ReidDataset) -> None:
+    images = load(toy)
+    sampler = batches(images.labels, 8, images_per_identity=4, seed=0)
+    seen = [images[key][0].numpy().tobytes() for sampler.epoch in range(3) for batch in sampler for key in batch]
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_first_time_an_epoch_has_an_image_it_looks_as_in_earlier_versions(toy: ReidDataset) -> None:
+    images = load(toy, seed=5)
+    for epoch in range(4):
+        for index in range(len(images)):
+            expected = augment(images.images[index], EVERYTHING, np.random.default_rng((5, epoch, index)))
+            assert np.array_equal(images[(epoch, index, 0)][0].numpy(), expected)
 
 
 def test_worker_processes_give_the_same_batches(toy: ReidDataset) -> None:
