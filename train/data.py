@@ -1,13 +1,16 @@
 """Training images: decoded once, brought to the input size by `runtime.preprocess`, augmented as uint8."""
 
-from pathlib import Path
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from eval.datasets import ReidDataset
+from eval.datasets import Image, ReidDataset
 from runtime.embeddings import DISTRACTOR
 from runtime.errors import InputError
 
@@ -30,6 +33,8 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         images: (N, height, width, 3) uint8, RGB; read-only in a cache.
         labels: (N,) int64 class of each image in 0..P-1.
         person_ids: the P identities in ascending order; class c is `person_ids[c]`.
+        sha256: of which images they are, in their order: file names with the folder they lie in, and identities. The
+            same where the data set moves, or a zip takes a folder's place.
     """
 
     def __init__(
@@ -63,6 +68,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
                 "identities are needed to learn to tell them apart"
             )
         self.person_ids = ids
+        self.sha256 = _sha256(train)
         self.labels = np.searchsorted(ids, [image.person_id for image in train]).astype(np.int64)
         if cache is None:
             self.images = np.empty((len(train), height, width, 3), np.uint8)
@@ -93,3 +99,9 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         if isinstance(state["images"], str):
             state["images"] = map_images(Path(state["images"]))
         self.__dict__.update(state)
+
+
+def _sha256(images: Sequence[Image]) -> str:
+    # The folder, because in a plain data set that alone says who it is.
+    which = [[*PurePosixPath(image.name).parts[-2:], image.person_id] for image in images]
+    return hashlib.sha256(json.dumps(which).encode()).hexdigest()

@@ -47,8 +47,8 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
         dataset: its `train` half is learnt; its query and gallery images are measured on, no more.
         out: folder for the results.
         resume: go on from the last epoch in `out`'s checkpoint, which must be of the same recipe (only `workers`,
-            `validate_every`, the folder of `weights` and, without a cosine, `epochs` may differ) and identities. On a
-            CPU the parameters come out as those of an uninterrupted run.
+            `validate_every`, the folder of `weights` and, without a cosine, `epochs` may differ) and the same images,
+            wherever they lie. On a CPU the parameters come out as those of an uninterrupted run.
         cache: folder to keep the decoded images in, for this run and others; None keeps them in memory.
 
     Returns:

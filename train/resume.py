@@ -62,6 +62,7 @@ def save(run: Run, standing: Standing) -> None:
         "epochs_done": standing.epochs_done,
         "best": asdict(best) if best else None,
         "person_ids": run.images.person_ids,
+        "images_sha256": run.images.sha256,
         "head": run.classifier.head.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "scaler": run.scaler.state_dict(),
@@ -112,11 +113,7 @@ def restore(run: Run) -> Standing:
     if not training.keys() >= _REQUIRED:
         raise InputError(f"{run.path} holds nothing to go on from; train into another folder")
     _check_recipe(run, training["recipe"])
-    if training["person_ids"] != run.images.person_ids:
-        raise InputError(
-            f"{run.path} was trained on {len(training['person_ids'])} other identities than the "
-            f"{len(run.images.person_ids)} given; give the data it was trained on, or train into another folder"
-        )
+    _check_images(run, checkpoint)
     _restore_weights(run, checkpoint)
     run.classifier.head.load_state_dict(training["head"])
     _restore_optimiser(run, training["optimiser"])
@@ -159,6 +156,22 @@ def _check_recipe(run: Run, recorded: Any) -> None:
                 f"{run.path} was trained with {name} {getattr(former, name)!r}, the recipe says {value!r}; "
                 "give the recipe it was trained with, or train into another folder"
             )
+
+
+def _check_images(run: Run, checkpoint: Checkpoint) -> None:
+    """Refuse to go on with other people or images; which images they were is not in checkpoints of earlier versions."""
+    former, images = checkpoint.training, run.images
+    remedy = "give the data it was trained on, or train into another folder"
+    if former["person_ids"] != images.person_ids:
+        raise InputError(
+            f"{run.path} was trained on {len(former['person_ids'])} other identities than the "
+            f"{len(images.person_ids)} given; {remedy}"
+        )
+    if former.get("images_sha256", images.sha256) != images.sha256:
+        raise InputError(
+            f"{run.path} was trained on other images ({checkpoint.manifest.trained_on}) than the {len(images)} given "
+            f"({run.dataset.name}); {remedy}"
+        )
 
 
 def _comparable(name: str, value: Any) -> Any:

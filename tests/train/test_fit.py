@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def test_runs_of_the_first_version_resume(trained: Path, toy: ReidDataset, toy_r
     )
     content = torch.load(path, weights_only=True)
     training = content["training"]
-    del training["best"]
+    del training["best"], training["images_sha256"]
     training["recipe"] = {name: training["recipe"][name] for name in first} | {"mixed_precision": True}
     torch.save(content, path)
     rows = [line.split(",")[:6] for line in (tmp_path / "log.csv").read_text().splitlines()]
@@ -305,6 +306,32 @@ def test_other_identities_cannot_be_resumed(trained: Path, toy: ReidDataset, toy
     other = dataclasses.replace(toy, train=toy.gallery)
     with pytest.raises(InputError, match="identities"):
         fit(toy_recipe, other, trained.parent, resume=True)
+
+
+def test_other_people_of_the_same_number_cannot_be_resumed(
+    toy_folder: Path, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    """Identities of a plain data set are numbered, and cameras give all people the same file names."""
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 1})
+    shots = sorted((toy_folder / "bounding_box_train").iterdir())
+    for people in (("staff", "anna"), ("staff", "bob"), ("visitors", "anna"), ("visitors", "carl")):
+        folder = tmp_path.joinpath(*people)
+        folder.mkdir(parents=True)
+        for number, shot in enumerate(shots[:4]):
+            shutil.copy(shot, folder / f"door_{number}.png")
+    fit(recipe, open_dataset(tmp_path / "staff"), tmp_path / "out")
+    with pytest.raises(InputError, match=r"was trained on other images \(.*staff.*\) than the 8 given \(.*visitors"):
+        fit(recipe, open_dataset(tmp_path / "visitors"), tmp_path / "out", resume=True)
+
+
+def test_a_zip_may_take_the_place_of_a_folder_when_a_run_resumes(
+    toy: ReidDataset, toy_folder: Path, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 1})
+    fit(recipe, toy, tmp_path / "out")
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", toy_folder.parent, toy_folder.name)
+    path = fit(recipe.model_copy(update={"epochs": 2}), open_dataset(Path(packed)), tmp_path / "out", resume=True)
+    assert load_checkpoint(path).training["epochs_done"] == 2
 
 
 def test_a_diverging_run_keeps_its_last_good_checkpoint(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
