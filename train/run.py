@@ -134,6 +134,8 @@ def _loader(images: TrainingImages, share: Batches, workers: int, device: torch.
         num_workers=workers,
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
+        # Its own: the workers' seeds would be drawn from the one that dropout draws from.
+        generator=torch.Generator(),
     )
 
 

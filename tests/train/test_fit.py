@@ -69,6 +69,18 @@ def test_a_resumed_run_has_the_parameters_of_an_uninterrupted_one(
     assert [row["loss"] for row in log_rows(tmp_path)] == [row["loss"] for row in log_rows(trained.parent)]
 
 
+def test_neither_a_resumed_run_nor_workers_change_what_dropout_drops(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = toy_recipe.model_copy(update={"backbone": "ghostnet_050", "epochs": 2, "workers": 1})
+    toy = dataclasses.replace(toy, query=())
+    whole = load_checkpoint(fit(recipe, toy, tmp_path / "whole"))
+    fit(recipe.model_copy(update={"epochs": 1, "workers": 0}), toy, tmp_path / "resumed")
+    resumed = load_checkpoint(fit(recipe, toy, tmp_path / "resumed", resume=True))
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("saved", [False, True])
 def test_a_run_killed_beside_a_checkpoint_loses_no_row(
     trained: Path, toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
