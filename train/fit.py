@@ -158,6 +158,9 @@ def _train_step(run: Run, rate: float, images: torch.Tensor, labels: torch.Tenso
         group["lr"] = rate
     device = run.accelerator.device
     images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+    if not run.recipe.channels_last:
+        # The same (N, H, W, 3), laid out in planes: else the layout of the images would be that of the whole network.
+        images = images.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     with run.arithmetic.autocast():
         logits, pooled = run.model(images)
     logits = logits.float()

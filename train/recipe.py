@@ -60,7 +60,8 @@ class Recipe(BaseModel):
         workers: processes that augment; 0 does it in the training process.
         precision: of convolutions and products: "fp32", "bf16", "fp16"; "auto" is bfloat16 on a GPU (float16 where it
             lacks that or emulates it) and float32 without one.
-        channels_last: keep the weights in the images' own memory format, which is faster nearly everywhere.
+        channels_last: keep the weights in the images' own memory format, which is faster nearly everywhere; else the
+            images are brought to the weights'.
         compile: run the backbone through torch.compile.
         validate_every: epochs between validations on the query and gallery images; 0 measures at the end only.
     """

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from eval.datasets import ReidDataset
+from runtime.errors import InputError
 
 from .arithmetic import Arithmetic
 from .augmentation import Augmentation
@@ -22,6 +23,10 @@ from .losses import Loss, training_loss
 from .model import LgeuNet
 from .processes import shared_errors
 from .recipe import Recipe
+
+# With fewer than a vector register holds (8 with AVX2, 16 with AVX-512), oneDNN 3.13 writes beside its memory in the
+# backward pass of a channels-last 1x1 convolution with a stride.
+_CHANNELS_THAT_ONEDNN_NEEDS = 16
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def prepare(
         torch.manual_seed(recipe.seed)
         weights: dict[str, Any] = {"pretrained": recipe.pretrained, "weights": recipe.weights} if start else {}
         net = LgeuNet(**recipe.architecture(), **weights)
+        _check_layout(recipe, net, device)
         augmentation = Augmentation(recipe.flip, recipe.crop_padding, recipe.random_erasing)
         images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed, cache)
         share = _share(recipe, images, accelerator)
@@ -114,6 +120,20 @@ def prepare(
         arithmetic=arithmetic,
         scaler=arithmetic.scaler(),
     )
+
+
+def _check_layout(recipe: Recipe, net: LgeuNet, device: torch.device) -> None:
+    """Refuse what would end the process without a message; such stems are those of RepVGG and MobileOne."""
+    if device.type != "cpu" or not recipe.channels_last:
+        return
+    for name, layer in net.backbone.named_modules():
+        strided = isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1
+        if strided and layer.in_channels < _CHANNELS_THAT_ONEDNN_NEEDS:
+            raise InputError(
+                f"{recipe.backbone} cannot be trained on a CPU with channels_last: oneDNN, which computes there, dies "
+                f"on the way back through {name} (1x1, stride {layer.stride[0]}, {layer.in_channels} channels); "
+                "set channels_last to false"
+            )
 
 
 def _share(recipe: Recipe, images: TrainingImages, accelerator: Accelerator) -> Batches:

@@ -291,6 +291,21 @@ def test_a_compiled_backbone_trains_alike(
     assert load_checkpoint(path).model.state_dict().keys() == load_checkpoint(trained).model.state_dict().keys()
 
 
+def test_a_stem_that_crashes_onednn_trains_without_channels_last(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    """RepVGG's has a 1x1 convolution with a stride of the image itself, whose backward pass ended the process."""
+    if torch.cuda.is_available():
+        pytest.skip("oneDNN computes on a CPU only")
+    recipe = toy_recipe.model_copy(update={"backbone": "repvgg_a0", "epochs": 1})
+    with pytest.raises(
+        InputError, match=r"repvgg_a0 cannot be trained .*stem.conv_1x1.conv.* set channels_last to false"
+    ):
+        fit(recipe, toy, tmp_path)
+    fit(recipe.model_copy(update={"channels_last": False}), dataclasses.replace(toy, query=()), tmp_path)
+    assert np.isfinite(float(log_rows(tmp_path)[0]["loss"]))
+
+
 def test_an_earlier_run_is_not_overwritten(trained: Path, toy: ReidDataset, toy_recipe: Recipe) -> None:
     before = trained.read_bytes()
     with pytest.raises(InputError, match="exists already"):
