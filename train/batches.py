@@ -83,8 +83,8 @@ def batches(
         processes: how many processes share a batch; a PK batch is shared by whole identities.
 
     Raises:
-        InputError: the batch does not divide into K or among the processes, K is 1, a batch is of a single identity,
-            there are fewer identities than a batch has, or none with two images.
+        InputError: the batch does not divide into K or among the processes, K is 1, a batch or a process's share is of
+            a single image or identity, there are fewer identities than a batch has, or none with two images.
     """
     if images_per_identity:
         by_identity = _IdentityOrder(labels, batch_size, images_per_identity)
@@ -117,6 +117,11 @@ def _check_shares(what: str, count: int, processes: int) -> None:
         raise InputError(
             f"a batch of {count} {what} does not divide among {processes} processes; set batch_size so that it does, "
             "or start another number of processes"
+        )
+    if count < 2 * processes:
+        raise InputError(
+            f"a batch of {count} {what} leaves one to each of {processes} processes, which cannot learn from one; "
+            f"raise batch_size so that each has at least 2 {what}, or start fewer processes"
         )
 
 
