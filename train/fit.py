@@ -70,12 +70,12 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
     run = prepare(recipe, dataset, path, accelerator, start=not resume, cache=cache)
     with shared_errors(accelerator):
         standing = restore(run) if resume else Standing()
-    _announce(run)
+    _announce(run, standing)
     _train(run, standing)
     return path
 
 
-def _announce(run: Run) -> None:
+def _announce(run: Run, standing: Standing) -> None:
     processes = run.accelerator.num_processes
     LOGGER.info(
         "training %s with gate %s on %s: %d images of %d identities, %s, precision %s",
@@ -87,6 +87,8 @@ def _announce(run: Run) -> None:
         run.accelerator.device if processes == 1 else f"{processes} processes",
         run.arithmetic,
     )
+    if standing.epochs_done == run.recipe.epochs:
+        LOGGER.info("all %d epochs are done: nothing is left to train", run.recipe.epochs)
     if run.recipe.validate_every and not can_validate(run):
         LOGGER.info("%s has no query and gallery images: nothing is validated", run.dataset.name)
 
@@ -123,6 +125,7 @@ def _finish_epoch(
     record, standing = record.validated(evaluation), standing.after_epoch(evaluation)
     # The log first: a row without its checkpoint is dropped on resuming, a missing one could not be made again.
     logs.write(record)
+    run.path.with_name(METRICS).unlink(missing_ok=True)  # the figures of the checkpoint that is replaced
     save(run, standing)
     LOGGER.info("epoch %d/%d: %s", record.epoch, run.recipe.epochs, record)
     return standing, evaluation

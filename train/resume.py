@@ -106,7 +106,7 @@ def restore(run: Run) -> Standing:
     """Put the checkpoint's state into the run; returns how far it is.
 
     Raises:
-        InputError: there is nothing to go on from, or it is of another recipe or other identities.
+        InputError: there is nothing to go on from, or it is of another recipe, other images or more epochs.
     """
     checkpoint = load_checkpoint(run.path)
     training = checkpoint.training
@@ -114,13 +114,19 @@ def restore(run: Run) -> Standing:
         raise InputError(f"{run.path} holds nothing to go on from; train into another folder")
     _check_recipe(run, training["recipe"])
     _check_images(run, checkpoint)
+    done = int(training["epochs_done"])
+    if done > run.recipe.epochs:
+        raise InputError(
+            f"{run.path} was trained for {done} epochs, the recipe says {run.recipe.epochs}; raise epochs, or train "
+            "into another folder"
+        )
     _restore_weights(run, checkpoint)
     run.classifier.head.load_state_dict(training["head"])
     _restore_optimiser(run, training["optimiser"])
     if run.scaler.is_enabled() and training["scaler"]:  # empty from a device that trained in another precision
         run.scaler.load_state_dict(training["scaler"])
     best = training.get("best")
-    return Standing(int(training["epochs_done"]), Best(**best) if best else None)
+    return Standing(done, Best(**best) if best else None)
 
 
 def _restore_weights(run: Run, checkpoint: Checkpoint) -> None:

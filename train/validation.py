@@ -37,5 +37,5 @@ def validate(run: Run) -> Evaluation:
 
 
 def write_metrics(run: Run, evaluation: Evaluation) -> None:
-    """Write `metrics.json` beside the checkpoint."""
-    write_json(run.path.with_name(METRICS), evaluation.to_json())
+    """Write `metrics.json` beside the checkpoint: its epoch, and the figures."""
+    write_json(run.path.with_name(METRICS), {"epoch": run.recipe.epochs, **evaluation.to_json()})

@@ -22,6 +22,7 @@ from train.embedder import open_checkpoint
 from train.fit import fit
 from train.model import LgeuNet
 from train.recipe import Recipe
+from train.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,7 @@ def test_a_run_leaves_checkpoint_logs_and_metrics(trained: Path, toy: ReidDatase
     metrics = json.loads((trained.parent / "metrics.json").read_text())
     assert 0 < metrics["mAP"] <= 1
     assert metrics["queries"] == len(toy.query)
+    assert metrics["epoch"] == 3
 
 
 def test_training_learns_the_identities(toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path) -> None:
@@ -333,6 +335,35 @@ def test_other_identities_cannot_be_resumed(trained: Path, toy: ReidDataset, toy
     other = dataclasses.replace(toy, train=toy.gallery)
     with pytest.raises(InputError, match="identities"):
         fit(toy_recipe, other, trained.parent, resume=True)
+
+
+def test_figures_go_with_the_checkpoint_that_they_are_of(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(run: Run) -> None:
+        raise KeyboardInterrupt
+
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 1})
+    fit(recipe, toy, tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["epoch"] == 1
+    monkeypatch.setattr("train.fit.validate", die)
+    with pytest.raises(KeyboardInterrupt):
+        fit(recipe.model_copy(update={"epochs": 2}), toy, tmp_path, resume=True)
+    assert load_checkpoint(tmp_path / "checkpoint.pt").training["epochs_done"] == 2
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_finished_run_resumes_to_itself_and_not_to_fewer_epochs(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = toy_recipe.model_copy(update={"backbone": "test_resnet", "epochs": 2})
+    before = fit(recipe, toy, tmp_path).read_bytes()
+    with pytest.raises(InputError, match="was trained for 2 epochs, the recipe says 1; raise epochs"):
+        fit(recipe.model_copy(update={"epochs": 1}), toy, tmp_path, resume=True)
+    with caplog.at_level(logging.INFO):
+        fit(recipe, toy, tmp_path, resume=True)
+    assert "all 2 epochs are done: nothing is left to train" in caplog.text
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
 def test_other_people_of_the_same_number_cannot_be_resumed(
