@@ -75,7 +75,8 @@ class LgeuNet(nn.Module):
             mean: RGB mean in 0..1; None takes what timm gives for the backbone.
             std: RGB standard deviation in 0..1; None likewise.
             pretrained: start from timm's pretrained weights, downloaded (and announced) unless already cached.
-            weights: start from this local file of the backbone's weights instead; nothing is downloaded.
+            weights: start from this local file of the backbone's weights instead; nothing is downloaded. Of a
+                checkpoint of `lgeu train` pool and neck are taken, too, where their shapes fit.
 
         Raises:
             InputError: an unknown backbone, one without such a feature map or whose last halving cannot be left out,
@@ -93,7 +94,7 @@ class LgeuNet(nn.Module):
             self.pool = StripGate(channels, strips if gate == "strip" else 1, reduction)
         self.neck: nn.Module = make_neck(neck, channels)
         if weights is not None:
-            load_weights_file(self.backbone, weights)
+            load_weights_file(self.backbone, weights, {"pool": self.pool, "neck": self.neck})
         elif pretrained:
             load_pretrained(self.backbone, backbone)
         self.manifest = Manifest(

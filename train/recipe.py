@@ -25,7 +25,8 @@ class Recipe(BaseModel):
     Attributes:
         backbone: timm's name of a network with a 4-D feature map.
         pretrained: start from timm's pretrained weights; they are downloaded, and that is announced.
-        weights: start from this local file of the backbone's weights instead.
+        weights: start from this local file of the backbone's weights instead; or from a checkpoint of `lgeu train`, of
+            which pool and neck are taken, too, where their shapes fit.
         gate: "strip" (LGEU), "se" (one strip) or "none" (plain average pooling).
         strips: K, for the gate "strip".
         reduction: R, the width of the gate's bottleneck.

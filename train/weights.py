@@ -1,7 +1,8 @@
-"""Where a backbone's first weights come from: timm's pretrained ones, or a local file."""
+"""Where the first weights come from: timm's pretrained ones, a local file of them, or a checkpoint to go on from."""
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +49,37 @@ def load_pretrained(backbone: Any, name: str) -> None:
     backbone.load_state_dict(pretrained.state_dict())
 
 
-def load_weights_file(backbone: nn.Module, path: str) -> None:
+def load_weights_file(backbone: nn.Module, path: str, others: Mapping[str, nn.Module] | None = None) -> None:
     """Put the weights in a local file into a backbone; what the file has beyond them (a classifier) is left out.
+
+    Of a checkpoint of `lgeu train` other parts of the network take theirs, too, where names and shapes are the same;
+    those that do not stay as they are. Which they are is logged.
 
     Args:
         backbone: timm's model without its classifier.
-        path: `.safetensors`, or a torch file of tensors; parameter names as in timm.
+        path: `.safetensors`, or a torch file of tensors, with parameter names as in timm; or a checkpoint.
+        others: those parts, by the names they have in a checkpoint: "pool" and "neck".
 
     Raises:
         InputError: the file is missing, unreadable, or lacks a parameter of the backbone in its shape.
     """
     found = _read_tensors(require_file(Path(path), "weights file"))
+    of_backbone = _part(found, "backbone")
+    _load_backbone(backbone, of_backbone or found, path)
+    taken, anew = ["backbone"], []
+    for name, module in (others or {}).items():
+        weights, wanted = _part(found, name), module.state_dict()
+        if wanted and _shapes(weights) == _shapes(wanted):
+            module.load_state_dict(weights)
+            taken.append(name)
+        elif wanted and of_backbone:
+            anew.append(name)
+    LOGGER.info("weights of %s: from %s", ", ".join(taken), path)
+    if anew:
+        LOGGER.info("%s starts anew: %s has no weights of these shapes", ", ".join(anew), path)
+
+
+def _load_backbone(backbone: nn.Module, found: Mapping[str, Tensor], path: str) -> None:
     wanted = backbone.state_dict()
     for name, parameter in wanted.items():
         # Batch norm's step counter is absent from old files and unused where momentum is set.
@@ -69,7 +90,16 @@ def load_weights_file(backbone: nn.Module, path: str) -> None:
                 f"weights file {path}: {name} is {tuple(found[name].shape)}; this backbone has {tuple(parameter.shape)}"
             )
     backbone.load_state_dict({name: found[name] for name in wanted if name in found}, strict=False)
-    LOGGER.info("weights of the backbone: from %s", path)
+
+
+def _part(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """What belongs to a part of a network, by the part's own names."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in tensors.items()}
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
@@ -82,7 +112,8 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise InputError(f"weights file {path} is not readable ({error}); fetch it again") from error
     content = read_torch_file(path, "weights file")
-    content = content.get("state_dict", content) if isinstance(content, dict) else content
+    if isinstance(content, dict):  # a checkpoint keeps its weights under "model", other tools' under "state_dict"
+        content = content["model"] if {"manifest", "model"} <= content.keys() else content.get("state_dict", content)
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise InputError(f"weights file {path} holds no state dict; expected names and tensors")
     return content

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from runtime.errors import InputError, LgeuError
+from train.checkpoint import save_checkpoint
 from train.gate import MeanPool, StripGate
 from train.model import LgeuNet
 
@@ -131,6 +132,34 @@ def test_local_weights_take_the_place_of_a_download(tmp_path: Path, suffix: str)
     model = LgeuNet("resnet10t", pretrained=True, weights=str(path), **SMALL)
     for name, value in model.backbone.state_dict().items():
         assert torch.equal(value, whole.state_dict()[name]), name
+
+
+def test_a_checkpoint_is_gone_on_from_with_what_fits_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shape = {"backbone": "test_resnet", "reduction": 4, **SMALL}
+    first = LgeuNet(**shape, strips=2, neck="bn")
+    with torch.no_grad():
+        first.neck.running_mean.uniform_()
+    path = str(save_checkpoint(tmp_path / "checkpoint.pt", first, "toy", {"head": {"weight": torch.zeros(3, 2)}}))
+
+    def same(part: str, other: LgeuNet) -> bool:
+        own, its = first.get_submodule(part).state_dict(), other.get_submodule(part).state_dict()
+        return all(torch.equal(value, its[name]) for name, value in own.items())
+
+    with caplog.at_level(logging.INFO):
+        whole = LgeuNet(**shape, strips=2, neck="centre", weights=path)
+        part = LgeuNet(**shape, strips=1, neck="bn", weights=path)
+        plain = LgeuNet(**shape, gate="none", weights=path)
+    assert all(same(name, whole) for name in ("backbone", "pool", "neck"))
+    assert all(same(name, part) for name in ("backbone", "neck"))
+    assert same("backbone", plain)
+    assert caplog.messages == [
+        f"weights of backbone, pool, neck: from {path}",
+        f"weights of backbone, neck: from {path}",
+        f"pool starts anew: {path} has no weights of these shapes",
+        f"weights of backbone: from {path}",
+    ]
+    with pytest.raises(InputError, match=r"checkpoint.pt: conv1.0.weight is .*; this backbone has"):
+        LgeuNet("resnet10t", weights=path, **SMALL)
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
