@@ -163,8 +163,8 @@ def _intervals(
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.percentile(resampled, [tail, 100 - tail], axis=0)
     # The thirds of a mean over three runs do not cancel exactly: a bound of 1e-17 is zero, and does not exclude it.
-    columns = np.round([differences.mean(axis=0), low, high], _DECIMALS).T.tolist()
-    return {name: Interval(*column) for name, column in zip(FIGURES, columns, strict=True)}
+    columns = np.round([differences.mean(axis=0), low, high], _DECIMALS).T + 0.0  # nor is it -0
+    return {name: Interval(*column) for name, column in zip(FIGURES, columns.tolist(), strict=True)}
 
 
 def _mean_by_query(runs: Sequence[PerQuery]) -> NDArray[np.float64]:
