@@ -58,13 +58,16 @@ def adopt_engine(
     described = read_manifest(load_model(onnx), str(onnx))
     check_asked_precision(options, described, onnx)
     plugin = find_plugin(plugin, described, onnx)
-    if plugin is not None:
-        _check_plugin_traces(engine)
+    unseen = [] if plugin is None else missing_plugin_traces(engine)
+    if unseen and flavour == "tensorrt-rtx":
+        raise CheckFailedError(_without_plugin(engine, f"{', '.join(unseen)} not found"))
     library = load_tensorrt(flavour)
     architectures = choose_architectures(library, options.targets)
     built = describe_engine(library, options, architectures, onnx, plugin)
     built = dataclasses.replace(built, engine_sha256=sha256(engine))
     manifest = dataclasses.replace(described, engine=built)
+    if unseen:
+        _check_plugin_is_needed(engine, built, library)
     if not _check_on_gpu(engine, manifest, built, library, plugin):
         _check_embedded(engine, built)
     write_engine_manifest(engine, manifest)
@@ -72,12 +75,24 @@ def adopt_engine(
     return manifest_path(engine)
 
 
-def _check_plugin_traces(engine: Path) -> None:
-    if missing := missing_plugin_traces(engine):
-        raise CheckFailedError(
-            f"{engine} holds no trace of the StripGate plugin ({', '.join(missing)} not found): it was built without "
-            "it, or is no engine; build it with the command that `lgeu build --print-trtexec` prints"
-        )
+def _without_plugin(engine: Path, reason: str) -> str:
+    return (
+        f"{engine} holds no trace of the StripGate plugin ({reason}): it was built without it, or is no engine; "
+        "build it with the command that `lgeu build --print-trtexec` prints"
+    )
+
+
+def _check_plugin_is_needed(engine: Path, built: EngineManifest, library: TensorRTLibrary) -> None:
+    """What a plan holds in plain text is known of TensorRT-RTX only; TensorRT itself says if it needs the plugin."""
+    if built.plugin_embedded:
+        logger.warning("not checked: that the StripGate plugin is in %s, whose text does not name it", engine)
+        return
+    try:
+        with open_plan(engine, built, library, None):
+            pass
+    except ManifestError:
+        return  # as it should be; another reason is met again when it is opened with the plugin
+    raise CheckFailedError(_without_plugin(engine, "TensorRT opens it where no plugin is loaded"))
 
 
 def _check_embedded(engine: Path, built: EngineManifest) -> None:

@@ -29,6 +29,7 @@ _PLAN = "inputs, outputs, profiles and layers of the engine"
 _LAYERS = "layers of the engine"
 _PLUGIN_PLACE = "the plugin's place among the engine's layers"
 _NETWORK = "layers of the network"
+_PLUGIN = "the StripGate plugin in the plan"
 _EMBEDDED = "the StripGate library inside the plan"
 
 
@@ -77,6 +78,9 @@ class EngineReport:
 def inspect_engine(path: Path, plugin: Path | None = None) -> EngineReport:
     """Read what an engine is. What this machine cannot tell is in `unknown`, with the reason, and is no error.
 
+    Where the library and the GPU that the engine is for are here, it is opened, and the StripGate library that its
+    manifest describes is loaded, from a file or from inside the plan: use it on engines of your own only.
+
     Args:
         path: the engine.
         plugin: the StripGate library it was built with; None looks where `runtime.embedder.Embedder.open` does.
@@ -104,7 +108,11 @@ def inspect_engine(path: Path, plugin: Path | None = None) -> EngineReport:
     built = manifest.engine if manifest else None
     names_plugin = not missing_plugin_traces(path)
     if built and built.plugin_sha256 and not names_plugin:
-        problems.append("the manifest names a StripGate plugin, and the plan holds no trace of one")
+        trace = "the manifest names a StripGate plugin, and the plan holds no trace of one"
+        if built.flavour == "tensorrt-rtx":
+            problems.append(trace)
+        else:
+            unknown[_PLUGIN] = f"{trace}; what plans of full TensorRT hold in plain text is not known"
     libraries = embedded_libraries(path)
     if built and built.plugin_embedded and built.plugin_sha256 not in libraries:
         unknown[_EMBEDDED] = "the manifest says that it is there, and its bytes are not found as they were on disk"

@@ -1,9 +1,11 @@
 """The way by trtexec: its commands, and the manifest beside the engine it built."""
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -15,10 +17,10 @@ from engines.graph import save_model, set_functions
 from engines.options import BuildOptions
 from engines.trtexec import parse_release, trtexec_commands
 from runtime.engine_manifest import BatchProfile
-from runtime.errors import CheckFailedError, DeviceError, InputError, LgeuError
+from runtime.errors import CheckFailedError, DeviceError, InputError, LgeuError, ManifestError
 from runtime.files import sha256
 from runtime.manifest import manifest_path, read_engine_manifest
-from runtime.tensorrt_library import current_gpu_architecture
+from runtime.tensorrt_library import TensorRTLibrary, current_gpu_architecture
 
 PROFILE = BatchProfile(1, 8, 16)
 SM86 = BuildOptions((PROFILE,), targets=("SM86",))
@@ -99,6 +101,45 @@ def test_what_is_not_adopted(
     refuses(InputError, "does not build for SM90", engine, tiny_onnx, plugin_library, "SM90")
     if current_gpu_architecture() is None:
         refuses(DeviceError, "name one with --target", engine, tiny_onnx, plugin_library)
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize("needs_plugin", [False, True])
+def test_a_plan_of_tensorrt_that_does_not_name_the_plugin_is_opened_without_it(
+    needs_plugin: bool,
+    embedded: bool,
+    tiny_onnx: Path,
+    plugin_library: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What its plans hold in plain text is not known. TensorRT, which is not here, is stood in for."""
+
+    @contextmanager
+    def open_plan(path: Path, built: object, library: object, plugin: Path | None) -> Iterator[Any]:
+        if needs_plugin and not embedded and plugin is None:
+            raise ManifestError("no creator of StripGate was found")
+        yield SimpleNamespace(hardware_compatibility_level=SimpleNamespace(name="NONE"))
+
+    monkeypatch.setattr("engines.adopt.load_tensorrt", lambda flavour: TensorRTLibrary(flavour, "10.13.0", Any))
+    for module in ("adopt", "targets"):
+        monkeypatch.setattr(f"engines.{module}.current_gpu_architecture", lambda: "SM86")
+    monkeypatch.setattr("engines.adopt.open_plan", open_plan)
+    monkeypatch.setattr("engines.adopt.read_tensors", lambda plan: None)
+    monkeypatch.setattr("engines.adopt.check_tensors", lambda *arguments: None)
+    engine = tmp_path / "model.engine"
+    engine.write_bytes(b"ftrt of another kind")
+    options = BuildOptions((PROFILE,), embed_plugin=embedded)
+
+    if needs_plugin or embedded:
+        adopt_engine(engine, tiny_onnx, plugin_library, options=options)
+        assert read_engine_manifest(engine).engine is not None
+        assert ("not checked: that the StripGate plugin is in" in caplog.text) == embedded
+    else:
+        with pytest.raises(CheckFailedError, match="TensorRT opens it where no plugin is loaded"):
+            adopt_engine(engine, tiny_onnx, plugin_library, options=options)
+        assert not manifest_path(engine).exists()
 
 
 def words(line: str) -> list[str]:
@@ -227,6 +268,15 @@ def test_commands_without_strip_gate_name_no_plugin(make_model: MakeModel, tmp_p
     assert f"--saveEngine={tmp_path / 'plain.engine'}" in text
     assert "lugin" not in text
     assert "rewrite" not in text
+
+
+def test_names_that_begin_like_an_option(tiny_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-m.onnx").write_bytes(tiny_onnx.read_bytes())
+    text = trtexec_commands(Path("./-m.onnx"), plugin=None, options=BuildOptions((PROFILE,)), release=(10, 3))
+    rewrite, _, adoption = (words(line) for line in text.splitlines())
+    assert rewrite[2:] == ["./-m.onnx", "--functions", "strip", "--out", "./-m.strip.onnx"]
+    assert adoption[2:6] == ["--adopt", "./-m.engine", "--onnx", "./-m.strip.onnx"]
 
 
 def test_a_file_without_the_node_has_no_commands(make_model: MakeModel, tmp_path: Path) -> None:
