@@ -71,8 +71,10 @@ def build_engine(
     check_ampere(options, architectures)
     # Before the build, in whose minutes the files may change.
     described = describe_engine(library, options, architectures, onnx_path, plugin)
-    plan, layers = _Build(library, onnx_path, manifest, options, architectures).run(model, plugin)
+    build = _Build(library, onnx_path, manifest, options, architectures)
+    plan, layers = build.run(model, plugin)
     _write(engine, plan, layers, manifest, described)
+    build.save_timings()
     return engine
 
 
@@ -126,6 +128,7 @@ class _Build:
         self._architectures = architectures
         self._logger = collecting_logger(library.trt)
         self._builder = library.trt.Builder(self._logger)
+        self._config: Any = None
 
     def run(self, model: onnx.ModelProto, plugin: Path | None) -> tuple[Any, tuple[Layer, ...]]:
         """The plan, and the layers of the network it was built from."""
@@ -155,9 +158,13 @@ class _Build:
         plan = self._serialise(network, config)
         if plan is None:
             raise InputError(f"no engine could be built from {source}: {complaint(self._logger.errors)}")
-        if self._options.timing_cache is not None:
-            save_timing_cache(config, self._options.timing_cache)
+        self._config = config
         return plan, layers
+
+    def save_timings(self) -> None:
+        """Keep what `run` measured, where a file for it was named."""
+        if self._options.timing_cache is not None:
+            save_timing_cache(self._config, self._options.timing_cache)
 
     def _serialise(self, network: Any, config: Any) -> Any:
         with deferred_interrupt() as interrupted:

@@ -32,8 +32,14 @@ def attach_timing_cache(config: Any, path: Path, library: str) -> None:
 
 
 def save_timing_cache(config: Any, path: Path) -> None:
-    """Write what a build knew and measured to `path`, atomically. Of two builds at once the last one's stays."""
-    write_bytes(path, bytes(config.get_timing_cache().serialize()))
+    """Write what a build knew and measured to `path`, atomically. Of two builds at once the last one's stays.
+
+    A file that cannot be written is no reason for the build to fail, and is said.
+    """
+    try:
+        write_bytes(path, bytes(config.get_timing_cache().serialize()))
+    except InputError as error:
+        logger.warning("the engine is built, and its timings are not kept: %s", error)
 
 
 def _attach_file(config: Any, path: Path) -> str | None:

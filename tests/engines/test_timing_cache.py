@@ -90,12 +90,14 @@ def test_a_cache_that_cannot_be_used_is_built_anew_and_said(
     assert path.read_bytes() == b"10.3|SM87|"
 
 
-def test_a_cache_that_cannot_be_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_can_neither_be_read_nor_written_costs_no_engine(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = Config()
     attach_timing_cache(config, tmp_path, LIBRARY)
     assert "(Is a directory); it is built anew" in caplog.text
-    with pytest.raises(InputError, match="cannot write"):
-        save_timing_cache(config, tmp_path)
+    save_timing_cache(config, tmp_path)
+    assert f"the engine is built, and its timings are not kept: cannot write {tmp_path}" in caplog.text
 
 
 def test_a_library_that_takes_no_cache(tmp_path: Path) -> None:
