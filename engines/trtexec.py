@@ -105,7 +105,7 @@ def _commands(
 ) -> Iterator[str]:
     if release < _PLUGIN_FIRST and manifest.functions == "keep":
         kept, onnx_path = onnx_path, onnx_path.with_name(onnx_path.stem + ".strip.onnx")
-        yield shlex.join(["lgeu", "rewrite", str(kept), "--functions", "strip", "--out", str(onnx_path)])
+        yield shlex.join(["lgeu", "rewrite", _argument(kept), "--functions", "strip", "--out", _argument(onnx_path)])
     inside = [f"--setPluginsToSerialize={library}"] if library and options.puts_plugin_inside else []
     yield shlex.join(
         [
@@ -121,8 +121,16 @@ def _commands(
         ]
     )
     yield shlex.join(
-        [*("lgeu", "build", "--adopt", str(engine), "--onnx", str(onnx_path)), *_adoption(library, options)]
+        [
+            *("lgeu", "build", "--adopt", _argument(engine), "--onnx", _argument(onnx_path)),
+            *_adoption(library, options),
+        ]
     )
+
+
+def _argument(path: Path) -> str:
+    """A file's name, which is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _profiles(options: BuildOptions, manifest: Manifest) -> Iterator[str]:
