@@ -100,6 +100,7 @@ while (($#)); do
     *) fail "unknown step or option $1; see --help" ;;
     esac
 done
+[[ $venv == /* ]] || venv=$PWD/$venv # a step may change folders
 ((${#steps[@]})) || fail "no step given; expected one or more of plugin, packages, check, test"
 for step in "${steps[@]}"; do
     "$step"

@@ -47,3 +47,14 @@ def test_a_python_without_venv_is_named_with_the_remedy(repository: Path, tmp_pa
     done = install(repository, "--venv", str(tmp_path / "venv"), "--python", str(python), "--cuda", "12", "packages")
     assert done.returncode == 2
     assert done.stderr.endswith("on Ubuntu and Debian: apt-get install python3-venv\n")
+
+
+def test_a_relative_environment_is_the_same_in_every_step(repository: Path, tmp_path: Path) -> None:
+    """One step changes folders. The Python in it is a stand-in that takes everything."""
+    python = tmp_path / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    script = repository / "scripts" / "install.sh"
+    done = subprocess.run([script, "--venv", "venv", "test"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
