@@ -101,8 +101,11 @@ release=$(python3 -c 'import tensorrt; print(tensorrt.__version__)')
 trtexec=$(command -v trtexec || true)
 [[ -n $trtexec ]] || echo "verify_tensorrt: trtexec is not installed here; what it builds is not checked" >&2
 engines=()
+declare -A taken=([inside]=1) # names of engines, of which several models in different folders may share one
 for model in "${models[@]}"; do
-    name=$(basename "${model%.onnx}")
+    stem=$(basename "${model%.onnx}") name=$stem
+    for ((number = 2; ${taken[$name]:-0}; number++)); do name=$stem-$number; done
+    taken[$name]=1
     if attempt lgeu build "$model" --flavour tensorrt --plugin "$plugin" --batch "$batch" --out "$out/$name.engine"; then
         engines+=("$out/$name.engine")
     fi
