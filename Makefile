@@ -4,7 +4,8 @@ CONSTRAINTS ?= constraints.txt
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PLUGIN := engines/plugin/build/libstrip_gate.so
+# Where nvcc is even if it is not on the PATH, on a Jetson for one.
+export PATH := $(PATH):/usr/local/cuda/bin
 
 .PHONY: env plugin plugin-if-possible demo lint test edge clean
 

@@ -21,7 +21,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def pytest_configure() -> None:
-    """Where several processes share the tests, each has cores of its own: threads that wait for others crawl."""
+    """CUDA's own folder is on the PATH. Of several processes each has cores of its own: waiting threads crawl."""
+    os.environ["PATH"] += f"{os.pathsep}/usr/local/cuda/bin"
     process, processes = os.environ.get("PYTEST_XDIST_WORKER"), int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if process is None or not hasattr(os, "sched_setaffinity"):
         return
