@@ -27,7 +27,8 @@ def inspect(
 ) -> None:
     """What a file is: manifest, inputs and outputs, layers and their types, StripGate's place, size, hashes.
 
-    Ends with status 0 whatever it lists under problems and under not known here.
+    Ends with status 0 whatever it lists under problems and under not known here. An engine for this machine's GPU is
+    opened, which runs the code of the StripGate library beside it or inside it: inspect engines of your own only.
     """
     if plugin is not None and file.suffix != ".engine":
         raise InputError("--plugin is for opening an engine; leave it out")
