@@ -4,6 +4,8 @@
 #   docker build --tag lgeu-reid .
 #   docker build --target test .        the tests that need no GPU, in the image
 ARG TENSORRT_IMAGE=nvcr.io/nvidia/tensorrt:26.07-py3
+# Versions of the Python packages; empty for an image with Python 3.10 or CUDA 12, which takes others.
+ARG CONSTRAINTS=constraints.txt
 FROM ${TENSORRT_IMAGE} AS installed
 
 # The release of the base image fixes the versions.
@@ -23,12 +25,14 @@ RUN scripts/install.sh --architectures "${STRIP_GATE_ARCHITECTURES}" plugin
 # TensorRT's own Python package is the image's, which the virtual environment sees.
 ENV PATH=/opt/venv/bin:${PATH}
 COPY . .
+ARG CONSTRAINTS
 RUN --mount=type=cache,target=/root/.cache/pip \
-    scripts/install.sh --venv /opt/venv packages check
+    scripts/install.sh --venv /opt/venv --constraints "${CONSTRAINTS}" packages check
 
 FROM installed AS test
+ARG CONSTRAINTS
 RUN --mount=type=cache,target=/root/.cache/pip \
-    scripts/install.sh --venv /opt/venv test
+    scripts/install.sh --venv /opt/venv --constraints "${CONSTRAINTS}" test
 
 FROM installed
 ARG TENSORRT_IMAGE
