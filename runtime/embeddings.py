@@ -94,7 +94,9 @@ def _read_arrays(path: Path) -> dict[str, Any]:
             with archive:
                 return {name: archive[name] for name in (*_REQUIRED, *_FROM_VIDEO) if name in archive.files}
     except Exception as error:  # damaged content reaches NumPy's header parser, which raises whatever it stumbles over
-        raise InputError(f"{path} is not a readable .npz without pickles ({error}); write it again") from error
+        # NumPy takes what it does not know for pickles, and advises to load them.
+        reason = "" if "pickle" in str(error) else f" ({error})"
+        raise InputError(f"{path} is not a readable .npz without pickles{reason}; write it again") from error
     raise InputError(f"{path} holds a single array; expected an .npz with {', '.join(_REQUIRED)}")
 
 

@@ -1,6 +1,7 @@
 """Where the first weights come from: timm's pretrained ones, a local file of them, or a checkpoint to go on from."""
 
 import logging
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,6 +134,8 @@ def read_torch_file(path: Path, what: str) -> Any:
     except Exception as error:
         # torch raises half a dozen unrelated types for a file that is cut short or is something else.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # of which it says how to load it nevertheless
+            reason = "it is of another kind, or holds code"
         raise InputError(
             f"{what} {path} is not a complete torch file of tensors ({reason[:160]}); name another, or make it again"
         ) from error

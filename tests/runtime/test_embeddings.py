@@ -83,7 +83,8 @@ def test_other_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a single array"):
         Embeddings.load(tmp_path / "a.npy")
     (tmp_path / "b.npz").write_text("person,camera")
-    with pytest.raises(InputError, match=r"not a readable \.npz"):
+    with pytest.raises(InputError, match=r"not a readable \.npz") as caught:
         Embeddings.load(tmp_path / "b.npz")
+    assert "allow_pickle" not in str(caught.value)
     with pytest.raises(InputError, match="does not exist"):
         Embeddings.load(tmp_path / "c.npz")
