@@ -7,8 +7,8 @@ from pathlib import Path
 from eval.comparison import check_comparable
 from eval.datasets import ReidDataset
 from eval.evaluation import Run, embed_run, labels_of, read_run
-from eval.exported import read_manifest
 from runtime.embedder import Embedder
+from runtime.embeddings import read_manifest
 from runtime.errors import InputError
 from runtime.files import sha256
 

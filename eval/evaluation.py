@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
-from runtime.embeddings import Embeddings
+from runtime.embeddings import Embeddings, read_manifest
 from runtime.errors import InputError
 from runtime.gallery_manifest import ModelIdentity
 
@@ -18,7 +18,7 @@ from .datasets import ReidDataset
 from .embedding import embed_images, label
 from .encoding import require_sparse
 from .expansion import Expansion, expand
-from .exported import read_manifest, save_embeddings
+from .exported import save_embeddings
 from .features import Labelled, LabelledFeatures
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked

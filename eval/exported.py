@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.embeddings import Embeddings
+from runtime.embeddings import MANIFEST_NAME, Embeddings, read_manifest
 from runtime.errors import InputError
 from runtime.files import atomic_path, require_file, write_text
 from runtime.manifest import Manifest
 
 from .halves import Image
 
-MANIFEST_NAME = "manifest.json"
 QUERY_NAME, GALLERY_NAME = "query.npz", "gallery.npz"
 _TENSOR = "embeddings"
 _NUMBER = re.compile(r"([0-9]+)")
@@ -50,20 +49,6 @@ def save_embeddings(folder: Path, query: Embeddings, gallery: Embeddings, manife
         gallery.save(gallery_path)
         query.save(query_path)
         write_text(manifest_path, manifest.to_json() + "\n")
-
-
-def read_manifest(path: Path) -> Manifest | None:
-    """The manifest in a folder of exported embeddings; None where there is none, and for a single `.json`.
-
-    Raises:
-        ManifestError: it is not valid.
-    """
-    file = path / MANIFEST_NAME
-    return (
-        Manifest.from_json(require_file(file, "manifest").read_text(errors="replace"), str(file))
-        if file.exists()
-        else None
-    )
 
 
 def read_exported(path: Path, images: Sequence[Image]) -> NDArray[np.float32]:

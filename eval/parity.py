@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 from runtime.embedder import Embedder
-from runtime.embeddings import Embeddings
+from runtime.embeddings import Embeddings, read_manifest
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, MissingDependencyError
 from runtime.manifest import Precision
 
@@ -18,7 +18,7 @@ from .datasets import ReidDataset
 from .embedding import embed_timed, label
 from .encoding import require_sparse
 from .evaluation import counts, describe_reranking, figures
-from .exported import read_exported, read_manifest
+from .exported import read_exported
 from .machine import describe_machine, installed_versions
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked

@@ -14,6 +14,7 @@ from engines.targets import rtx_targets
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import Evaluation, evaluate_model, figures
+from eval.exported import save_manifest
 from eval.machine import describe_machine, installed_versions
 from eval.parity import Candidate, ParityReport, candidate, compare
 from eval.report import write_report
@@ -269,6 +270,7 @@ class _Demo:
         def work() -> float:
             with Embedder.open(model) as embedder:
                 embed_images(embedder, dataset, dataset.gallery, "embedding gallery").save(gallery)
+                save_manifest(self.out, embedder.manifest)
             return infer_on_video(video, model, gallery, self.out / "inference")
 
         return self.journal.run(

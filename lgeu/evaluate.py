@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from runtime.embedder import Embedder
+from runtime.embeddings import MANIFEST_NAME
 from runtime.errors import InputError
 from runtime.files import check_folder, write_json
 
@@ -161,7 +162,7 @@ def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Se
     """What is written last must not be what fails, and must not replace what is read."""
     outputs = list(files)
     if folder is not None:
-        from eval.exported import GALLERY_NAME, MANIFEST_NAME, QUERY_NAME
+        from eval.exported import GALLERY_NAME, QUERY_NAME
 
         check_folder(folder)
         outputs += [folder / name for name in (QUERY_NAME, GALLERY_NAME, MANIFEST_NAME)]

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from eval.datasets import Image, open_dataset
 from eval.embedding import embed_images
-from eval.exported import read_manifest
 from eval.layouts import MARKET_PARTS
 from runtime.embedder import Embedder
-from runtime.embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
+from runtime.embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings, read_manifest
 from runtime.errors import InputError, ManifestError
 from runtime.gallery_entries import GalleryEntries, known_people
 from runtime.gallery_index import GalleryIndex

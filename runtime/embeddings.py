@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .files import atomic_path, require_file
+from .manifest import Manifest
+
+# Beside embeddings: what their model is.
+MANIFEST_NAME = "manifest.json"
 
 JUNK = -1
 DISTRACTOR = 0
@@ -85,6 +89,18 @@ class Embeddings:
             return cls(**arrays)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of the model whose embeddings are in `folder`; None where there is none, or no such folder.
+
+    Raises:
+        ManifestError: it is not valid.
+    """
+    file = folder / MANIFEST_NAME
+    if not file.exists():
+        return None
+    return Manifest.from_json(require_file(file, "manifest").read_text(errors="replace"), str(file))
 
 
 def _read_arrays(path: Path) -> dict[str, Any]:

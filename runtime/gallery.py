@@ -1,19 +1,23 @@
 """The nearest known identity of an embedding."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .embeddings import UNKNOWN_PERSON, Embeddings
-from .errors import InputError
+from .embeddings import MANIFEST_NAME, UNKNOWN_PERSON, Embeddings, read_manifest
+from .errors import InputError, ManifestError
 from .gallery_entries import known_people
+from .gallery_manifest import ModelIdentity
 from .gallery_vectors import normalised
 from .manifest import Manifest
 
 # Rows compared at a time, so that memory does not grow with the number of queries.
 _CHUNK = 1024
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,30 +50,33 @@ class Matches:
 class Gallery:
     """Embeddings of known people in a file, who have no names; exact search by cosine similarity, without FAISS."""
 
-    def __init__(self, embeddings: Embeddings, source: str) -> None:
+    def __init__(self, embeddings: Embeddings, source: str, model: Manifest | None = None) -> None:
         """Keep the entries of `embeddings` that name somebody: junk and distractors are left out.
 
         Args:
             embeddings: G entries of D dimensions.
             source: where they came from, for errors.
+            model: that made them; None where that is not known.
 
         Raises:
             InputError: a person is unknown, nobody is left, or an embedding is zero or not finite.
         """
         known = known_people(embeddings, source)
         self._source = source
+        self._model = model
         self._ids = embeddings.person_ids[known]
         self._names = embeddings.names[known]
         self._features = normalised(embeddings.features[known], f"gallery {source}")
 
     @classmethod
     def load(cls, path: Path) -> "Gallery":
-        """Read an embeddings file.
+        """Read an embeddings file, and what its model is where `manifest.json` beside it says so.
 
         Raises:
             InputError: it is not one, or not one of known people.
+            ManifestError: the manifest is not valid.
         """
-        return cls(Embeddings.load(path), str(path))
+        return cls(Embeddings.load(path), str(path), read_manifest(Path(path).parent))
 
     def check_size(self, size: int) -> None:
         """Refuse embeddings of `size` dimensions where the gallery's have others.
@@ -84,12 +91,27 @@ class Gallery:
             )
 
     def check_model(self, manifest: Manifest) -> None:
-        """Refuse a model whose embeddings have another size; an embeddings file does not say which model made it.
+        """Refuse a model that did not make the gallery; with a warning where only the size of its embeddings is known.
 
         Raises:
-            InputError: they differ.
+            InputError: the sizes differ.
+            ManifestError: weights or input of the model are others than the gallery's, or either is not known.
         """
         self.check_size(manifest.embedding_size)
+        if self._model is None:
+            logger.warning(
+                "warning: gallery %s has no %s beside it that says which model made it; were it another, the people "
+                "found in it would be wrong",
+                self._source,
+                MANIFEST_NAME,
+            )
+            return
+        made = ModelIdentity.of(self._model, f"gallery {self._source} ({MANIFEST_NAME} beside it)")
+        if (given := ModelIdentity.of(manifest, "the model")) != made:
+            raise ManifestError(
+                f"gallery {self._source} was made by another model: {made}; given was {given}: make the gallery with "
+                "the model in use"
+            )
 
     def nearest(self, features: NDArray[np.float32]) -> Matches:
         """The gallery entry with the largest cosine similarity to each of (N, D) `features`.

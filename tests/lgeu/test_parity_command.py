@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.exported import read_manifest
 from lgeu.cli import main
+from runtime.embeddings import read_manifest
 from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.files import sha256
 from runtime.manifest import write_engine_manifest

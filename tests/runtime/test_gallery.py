@@ -1,5 +1,6 @@
 """The nearest known identity."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.embeddings import Embeddings
-from runtime.errors import InputError
+from runtime.errors import InputError, ManifestError
 from runtime.gallery import Gallery
+from runtime.manifest import Manifest
 
 
 def embeddings(features: NDArray[np.float32], ids: list[int]) -> Embeddings:
@@ -78,3 +80,26 @@ def test_another_models_gallery() -> None:
     gallery = Gallery(embeddings(np.eye(3, dtype=np.float32), [1, 2, 3]), "g.npz")
     with pytest.raises(InputError, match="holds embeddings of size 3, and the model gives 4; make"):
         gallery.nearest(np.ones((1, 4), np.float32))
+
+
+def test_another_models_gallery_of_the_same_size(
+    manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made_by = replace(manifest, checkpoint_sha256="c" * 64)
+    other = replace(made_by, checkpoint_sha256="d" * 64)
+    features = np.eye(2, manifest.embedding_size, dtype=np.float32)
+    embeddings(features, [1, 2]).save(tmp_path / "g.npz")
+    Gallery.load(tmp_path / "g.npz").check_model(other)
+    assert "g.npz has no manifest.json beside it" in caplog.text
+    caplog.clear()
+    (tmp_path / "manifest.json").write_text(made_by.to_json())
+    gallery = Gallery.load(tmp_path / "g.npz")
+    gallery.check_model(replace(made_by, precision="fp16", functions="inline", opset={"": 19}))
+    assert not caplog.text
+    with pytest.raises(
+        ManifestError, match=r"g\.npz was made by another model: .* cccccccccccc; given was .* dddddddd"
+    ):
+        gallery.check_model(other)
+    (tmp_path / "manifest.json").write_text(replace(made_by, checkpoint_sha256=None).to_json())
+    with pytest.raises(ManifestError, match=r"g\.npz \(manifest\.json beside it\) names no checkpoint"):
+        Gallery.load(tmp_path / "g.npz").check_model(made_by)
