@@ -151,7 +151,7 @@ def parity(
         ),
     ] = None,
 ) -> None:
-    """Prove that nothing was lost between a checkpoint and what is deployed; status 1 if it was."""
+    """Prove that nothing was lost between a checkpoint and what is deployed; status 1 if it was, or nothing ran."""
     from eval.datasets import open_dataset
 
     def open_here(path: Path) -> Embedder:
@@ -203,9 +203,9 @@ def _report_parity(
         dataset,
     )
     print(report.table())
-    if not report.stages:
-        logger.warning("nothing was compared: no candidate could be opened here, so nothing is proven")
     logger.info("wrote %s", write_report(report, out))
+    if not report.stages:
+        raise CheckFailedError("nothing was compared: no candidate could be opened here, so nothing is proven")
     if report.failures:
         raise CheckFailedError(f"{len(report.failures)} checks failed: {'; '.join(report.failures)}")
 

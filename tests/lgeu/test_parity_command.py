@@ -70,12 +70,8 @@ def test_the_table_is_printed_also_where_the_report_cannot_be_written(
     assert "cannot write" in output.err
 
 
-def test_it_is_said_that_nothing_was_compared(
-    checkpoint: Path,
-    data: list[str],
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
+def test_where_nothing_was_compared_nothing_is_proven(
+    checkpoint: Path, data: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     lacking = tmp_path / "model.engine"
     lacking.write_bytes(b"plan")
@@ -85,9 +81,11 @@ def test_it_is_said_that_nothing_was_compared(
         "tensorrt", "10.3.0", ("SM86",), (BatchProfile(1, 4, 5),), sha256(lacking), "0" * 64, "0" * 64
     )
     write_engine_manifest(lacking, dataclasses.replace(manifest, engine=described))
-    assert parity(checkpoint, lacking, *data, "--out", tmp_path / "report") == 0
-    assert "not run" in capfd.readouterr().out
-    assert "nothing was compared" in caplog.text
+    assert parity(checkpoint, lacking, *data, "--out", tmp_path / "report") == 1
+    output = capfd.readouterr()
+    assert "not run" in output.out
+    assert "nothing was compared" in output.err
+    assert (tmp_path / "report" / "report.json").is_file()
 
 
 def test_trtexec_gets_what_the_engine_takes(
