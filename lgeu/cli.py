@@ -213,7 +213,7 @@ def _report_parity(
 @app.command(short_help="The whole way in one go, on synthetic pedestrians.")
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for everything the demo makes.")] = Path("demo"),
-    size: Annotated[DemoSize, typer.Option("--size", help="tiny takes about three minutes.")] = "default",
+    size: Annotated[DemoSize, typer.Option("--size", help="tiny trains on 80 people in place of 180.")] = "default",
     data: Annotated[Path | None, typer.Option("--data", help="A real data set in place of the synthetic one.")] = None,
     split_by: SplitOption = None,
 ) -> None:

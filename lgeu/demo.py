@@ -89,7 +89,7 @@ def run_demo(
 
     Args:
         out: folder for everything; new, empty, or of an earlier demo, which is then replaced.
-        size: "tiny" (about three minutes on two cores), "default", or sizes of one's own.
+        size: "tiny", "default", or sizes of one's own.
         data: a data set in place of the synthetic one; there is no video then.
         split_by: see `open_dataset`; for `data` only.
         seed: of the synthetic data.

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from runtime.tensorrt_library import default_plugin
@@ -27,6 +29,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Pat
     folder = tmp_path_factory.mktemp("readme")
     for name in ("models", "recipes", "runtime"):
         (folder / name).symlink_to(repository / name)
+    # The pictures of one's own.
+    random = np.random.default_rng(0)
+    for picture in ("crops/anna/camera1_0001.jpg", "crops/bo/camera1_0001.jpg", "query.jpg"):
+        (folder / picture).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / picture), random.integers(0, 256, (128, 64, 3), np.uint8))
     return folder
 
 
