@@ -143,7 +143,9 @@ class PycudaDevice:
         try:
             return function(*arguments)
         except self._driver.Error as error:
-            raise _translated(self._driver, error) from error
+            # What is destroyed with its last reference must not live on in a traceback, beyond its context.
+            del function, arguments
+            raise _translated(self._driver, error) from error.with_traceback(None)
 
 
 def _current_device(driver: ModuleType) -> Any:
