@@ -16,6 +16,25 @@ from .errors import DeviceError
 # CU_STREAM_NON_BLOCKING, for which pycuda has no name.
 _NON_BLOCKING = 1
 
+# pycuda passes on the driver's text without its code, and the classes of its errors do not tell: an illegal address is
+# a LogicError, and a launch that asked for too much, after which all is well, a LaunchError.
+_LOST_TEXTS = (
+    "device-side assert triggered",
+    "hardware stack error",
+    "illegal instruction was encountered",
+    "illegal memory access was encountered",
+    "invalid program counter",
+    "launch timed out and was terminated",
+    "misaligned address",
+    "over nvlink or a hardware error",
+    "not supported on global/shared address space",
+    "tensor memory not completely freed",
+    "uncorrectable ECC error",
+    "uncorrectable NVLink error",
+    "unknown error",
+    "unspecified launch failure",
+)
+
 
 class PycudaDevice:
     """`runtime.device.CudaDevice` on pycuda, which has no graphs."""
@@ -168,4 +187,4 @@ def _primary_context(device: Any) -> Any:
 def _translated(driver: ModuleType, error: Exception) -> DeviceError:
     if isinstance(error, driver.MemoryError):
         return DeviceError(f"{error}; {NO_MEMORY}")
-    return DeviceError(f"{error}; {LOST}" if isinstance(error, driver.LaunchError) else str(error))
+    return DeviceError(f"{error}; {LOST}" if any(text in str(error) for text in _LOST_TEXTS) else str(error))

@@ -224,8 +224,14 @@ def test_errors_are_the_houses(device: PycudaDevice, driver: SimulatedPycuda, gp
     ("error", "advice"),
     [
         (PycudaMemoryError("cuMemAlloc failed: out of memory"), "free memory on the GPU, or use an engine"),
+        (PycudaLogicError("cuStreamSynchronize failed: an illegal memory access was encountered"), LOST),
+        (PycudaLogicError("cuStreamSynchronize failed: misaligned address"), LOST),
         (PycudaLaunchError("cuStreamSynchronize failed: unspecified launch failure"), LOST),
         (PycudaLaunchError("cuStreamSynchronize failed: the launch timed out and was terminated"), LOST),
+        (PycudaRuntimeError("cuStreamSynchronize failed: uncorrectable ECC error encountered"), LOST),
+        (PycudaError("cuStreamSynchronize failed: unknown error"), LOST),
+        # The launch did not take place, and the next one may.
+        (PycudaLaunchError("cuStreamSynchronize failed: too many resources requested for launch"), None),
         (PycudaLogicError("cuStreamSynchronize failed: invalid argument"), None),
     ],
     ids=str,
