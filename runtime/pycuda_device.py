@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from types import ModuleType
 from typing import Any
@@ -64,14 +64,13 @@ class PycudaDevice:
     @contextmanager
     def current(self) -> Iterator[None]:
         """See `CudaDevice`."""
+        self._do(self._context.push)
         try:
-            self._context.push()
-            try:
-                yield
-            finally:
+            yield
+        finally:
+            # It succeeds or repeats an earlier error, which must not stand before the one that may be on its way.
+            with suppress(self._driver.Error):
                 self._driver.Context.pop()
-        except self._driver.Error as error:
-            raise _translated(self._driver, error) from error
 
     def allocate(self, size: int) -> int:
         """See `CudaDevice`."""

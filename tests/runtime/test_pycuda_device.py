@@ -262,6 +262,15 @@ def test_a_context_that_cannot_be_entered(device: PycudaDevice, driver: Simulate
         pytest.fail("entered")
 
 
+def test_an_error_on_its_way_stands_before_those_of_leaving(device: PycudaDevice, driver: SimulatedPycuda) -> None:
+    """A GPU that is lost refuses everything, and the first refusal says what failed."""
+    driver.fails["cuCtxPopCurrent"] = PycudaLaunchError("cuCtxPopCurrent failed: unspecified launch failure")
+    with pytest.raises(DeviceError, match="of the caller's own"), device.current():
+        raise DeviceError("of the caller's own")
+    with device.current():
+        pass
+
+
 @pytest.mark.parametrize("call", ["cuInit", "cuDeviceGet", "cuDevicePrimaryCtxRetain"])
 def test_no_gpu(driver: SimulatedPycuda, call: str) -> None:
     driver.fails[call] = PycudaRuntimeError(f"{call} failed: no CUDA-capable device is detected")
