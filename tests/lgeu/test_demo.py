@@ -7,11 +7,13 @@ from eval.datasets import open_dataset
 from lgeu.demo import check_learning, run_demo
 from lgeu.demo_size import SIZES, DemoSize
 from lgeu.journal import Journal
+from lgeu.models import open_model
 from lgeu.synthetic.dataset import write_dataset
 from lgeu.synthetic.world import World
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import CheckFailedError, InputError
+from runtime.gallery import Gallery
 from train.recipe import load_recipe
 
 RECIPE = "backbone: mobilenetv4_conv_small\nheight: 128\nwidth: 64\nepochs: 1\nbatch_size: 4\nlr: 0.01\n"
@@ -51,9 +53,12 @@ def test_the_figures_are_those_of_synthetic_data_and_both_are_there(demo: Path) 
     assert all("mAP" in failure for failure in result["failures"])
 
 
-def test_its_files_go_on_from_room_to_room(demo: Path, world: World) -> None:
+def test_its_files_go_on_from_room_to_room(demo: Path, world: World, caplog: pytest.LogCaptureFixture) -> None:
     with Embedder.open(demo / "export" / "model.fp16.onnx") as embedder:
         assert "synthetic" in embedder.manifest.trained_on
+    with open_model(demo / "training" / "checkpoint.pt") as reference:
+        Gallery.load(demo / "gallery.npz").check_model(reference.manifest)
+    assert "no manifest.json" not in caplog.text
     embeddings = Embeddings.load(demo / "inference" / "embeddings.npz")
     assert len(embeddings) == len((demo / "video" / "boxes.txt").read_text().splitlines())
     assert (demo / "inference" / "annotated.mp4").stat().st_size > 0
