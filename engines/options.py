@@ -10,6 +10,8 @@ from runtime.engine_match import is_ampere_or_later
 from runtime.errors import InputError
 from runtime.manifest import Manifest, Precision
 
+from .output_files import as_argument
+
 MAX_OPTIMIZATION_LEVEL = 5
 _MAX_WORKSPACE = (1 << 63) - 1
 
@@ -141,7 +143,7 @@ def check_asked_precision(options: BuildOptions, manifest: Manifest, source: Pat
             f"{source} is fp16, and fp32 was asked for: what rounding took does not come back; name the fp32 file"
         )
     cast = source.with_name(source.stem + ".fp16.onnx")
-    rewrite = shlex.join(["lgeu", "rewrite", str(source), "--precision", "fp16", "--out", str(cast)])
+    rewrite = shlex.join(["lgeu", "rewrite", as_argument(source), "--precision", "fp16", "--out", as_argument(cast)])
     advice = (
         f"name {cast}"
         if cast.is_file()

@@ -32,6 +32,11 @@ def check_engine_name(engine: Path) -> Path:
     return engine
 
 
+def as_argument(path: Path) -> str:
+    """A file's name for a command, which does not take it for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def check_distinct(engine: Path, timing_cache: Path | None, read: Iterable[Path]) -> None:
     """Refuse a file that a build would write in the place of another of its files.
 

@@ -15,7 +15,7 @@ from runtime.tensorrt_library import default_plugin
 
 from .graph import IMAGES, load_model, read_manifest
 from .options import SAME_LEVEL_SINCE, BuildOptions, check_asked_precision, check_flavour, check_same_level
-from .output_files import check_distinct, engine_path
+from .output_files import as_argument, check_distinct, engine_path
 from .strip_gate_library import check_node
 
 _OLDEST, _NEWEST_MAJOR = (10, 3), 11
@@ -105,7 +105,9 @@ def _commands(
 ) -> Iterator[str]:
     if release < _PLUGIN_FIRST and manifest.functions == "keep":
         kept, onnx_path = onnx_path, onnx_path.with_name(onnx_path.stem + ".strip.onnx")
-        yield shlex.join(["lgeu", "rewrite", _argument(kept), "--functions", "strip", "--out", _argument(onnx_path)])
+        yield shlex.join(
+            ["lgeu", "rewrite", as_argument(kept), "--functions", "strip", "--out", as_argument(onnx_path)]
+        )
     inside = [f"--setPluginsToSerialize={library}"] if library and options.puts_plugin_inside else []
     yield shlex.join(
         [
@@ -122,15 +124,10 @@ def _commands(
     )
     yield shlex.join(
         [
-            *("lgeu", "build", "--adopt", _argument(engine), "--onnx", _argument(onnx_path)),
+            *("lgeu", "build", "--adopt", as_argument(engine), "--onnx", as_argument(onnx_path)),
             *_adoption(library, options),
         ]
     )
-
-
-def _argument(path: Path) -> str:
-    """A file's name, which is not taken for an option."""
-    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _profiles(options: BuildOptions, manifest: Manifest) -> Iterator[str]:
