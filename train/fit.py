@@ -11,11 +11,12 @@ import torch
 
 from eval.datasets import ReidDataset
 from eval.evaluation import Evaluation
-from runtime.errors import DeviceError, InputError
-from runtime.files import require_file
+from runtime.errors import InputError
+from runtime.files import check_folder, require_file
 from runtime.progress import progress
 
-from .logs import EpochRecord, TrainingLogs
+from .failures import loader_failures, room_for
+from .logs import EpochRecord, TrainingLogs, check_log
 from .meter import EpochMeter
 from .processes import join_processes, shared_errors
 from .recipe import Recipe
@@ -57,8 +58,9 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
     Raises:
         InputError: `out` has a checkpoint and `resume` is false, or has none that fits and `resume` is true; an image
             cannot be read; fewer than two identities; the model or its batches cannot be made; a file cannot be
-            written; or the loss stopped being finite. In each case the last finished epoch's checkpoint is kept.
-        DeviceError: the device has no room for a step.
+            written; a worker is killed; or the loss stopped being finite. In each case the last finished epoch's
+            checkpoint is kept.
+        DeviceError: the device has no room for the model, a step or a validation.
     """
     path = Path(out) / CHECKPOINT
     accelerator = join_processes()
@@ -67,6 +69,8 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
             raise InputError(f"{path} exists already; go on from it with --resume, or name another folder")
         if resume:
             require_file(path, "checkpoint")
+        check_folder(path.parent)
+        check_log(path.parent)
     run = prepare(recipe, dataset, path, accelerator, start=not resume, cache=cache)
     with shared_errors(accelerator):
         standing = restore(run) if resume else Standing()
@@ -100,7 +104,8 @@ def _train(run: Run, standing: Standing) -> None:
         with shared_errors(run.accelerator):
             logs = stack.enter_context(_open_logs(run, standing)) if run.accelerator.is_main_process else None
         for epoch in range(standing.epochs_done, run.recipe.epochs):
-            record = _train_epoch(run, epoch)
+            with _failures_explained(run):
+                record = _train_epoch(run, epoch)
             with shared_errors(run.accelerator):
                 if logs is not None:
                     standing, evaluation = _finish_epoch(run, record, standing, logs)
@@ -142,8 +147,7 @@ def _train_epoch(run: Run, epoch: int) -> EpochRecord:
     bar = progress(run.loader, f"epoch {epoch + 1}/{run.recipe.epochs}", total=steps, unit="step")
     for step, (images, labels) in enumerate(bar):
         rate = learning_rate(run.recipe, epoch, step / steps)
-        with _memory_errors(run):
-            _train_step(run, rate, images, labels, meter)
+        _train_step(run, rate, images, labels, meter)
         if run.average is not None:
             run.average.update(run.classifier.net, epoch * steps + step + 1)
         if (step + 1) % _STEPS_A_LOOK == 0 or step + 1 == steps:
@@ -176,16 +180,13 @@ def _train_step(run: Run, rate: float, images: torch.Tensor, labels: torch.Tenso
 
 
 @contextmanager
-def _memory_errors(run: Run) -> Iterator[None]:
-    try:
+def _failures_explained(run: Run) -> Iterator[None]:
+    if run.accelerator.num_processes > 1:
+        yield  # the others do not know of a failure: it is a crash, which says in which process
+        return
+    room = room_for(f"a step of {run.recipe.batch_size} images", run.accelerator.device)
+    with room, loader_failures(run.recipe.workers):
         yield
-    except torch.OutOfMemoryError as error:
-        if run.accelerator.num_processes > 1:
-            raise  # the others do not know of it: a crash, which says in which process
-        raise DeviceError(
-            f"{run.accelerator.device} has no room for a step of {run.recipe.batch_size} images "
-            f"({str(error).splitlines()[0]}); lower batch_size, or the input size, in the recipe"
-        ) from error
 
 
 def _describe(meter: EpochMeter, steps: int, seconds: float, epochs_left: int) -> str:

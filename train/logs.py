@@ -61,6 +61,24 @@ class EpochRecord:
 _FIELDS = [field.name for field in dataclasses.fields(EpochRecord)]
 
 
+def check_log(out: Path) -> None:
+    """Find out before long work that a folder has a `log.csv` that is none of a run's; nothing is changed.
+
+    Raises:
+        InputError: its columns are others, so that it would be overwritten.
+    """
+    path = out / CSV
+    if not path.is_file():
+        return
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        columns = next(csv.reader(file), [])
+    if not set(columns) <= set(_FIELDS):
+        raise InputError(
+            f"{path} has the columns {', '.join(columns)[:100]}; a training run writes a file of this name: move this "
+            "one, or name another folder"
+        )
+
+
 class TrainingLogs:
     """The two logs of a run; a context manager that closes them."""
 

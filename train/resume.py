@@ -11,6 +11,7 @@ from eval.evaluation import Evaluation
 from runtime.errors import InputError
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from .failures import room_for_model
 from .recipe import Recipe
 from .run import Run
 
@@ -120,9 +121,10 @@ def restore(run: Run) -> Standing:
             f"{run.path} was trained for {done} epochs, the recipe says {run.recipe.epochs}; raise epochs, or train "
             "into another folder"
         )
-    _restore_weights(run, checkpoint)
-    run.classifier.head.load_state_dict(training["head"])
-    _restore_optimiser(run, training["optimiser"])
+    with room_for_model(run.accelerator.device):
+        _restore_weights(run, checkpoint)
+        run.classifier.head.load_state_dict(training["head"])
+        _restore_optimiser(run, training["optimiser"])
     if run.scaler.is_enabled() and training["scaler"]:  # empty from a device that trained in another precision
         run.scaler.load_state_dict(training["scaler"])
     best = training.get("best")

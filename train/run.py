@@ -19,6 +19,7 @@ from .averaging import running_average
 from .batches import Batches, batches
 from .classifier import LgeuClassifier
 from .data import TrainingImages
+from .failures import room_for_model
 from .losses import Loss, training_loss
 from .model import LgeuNet
 from .processes import shared_errors
@@ -86,6 +87,7 @@ def prepare(
 
     Raises:
         InputError: as `train.fit.fit`.
+        DeviceError: likewise.
     """
     device = accelerator.device
     with shared_errors(accelerator):
@@ -97,11 +99,12 @@ def prepare(
         augmentation = Augmentation(recipe.flip, recipe.crop_padding, recipe.random_erasing)
         images = TrainingImages(dataset, recipe.height, recipe.width, augmentation, recipe.seed, cache)
         share = _share(recipe, images, accelerator)
-    classifier = LgeuClassifier(net, len(images.person_ids)).to(device)
-    if recipe.channels_last:
-        # So are the images: no convolution has to reorder its input.
-        classifier = classifier.to(memory_format=torch.channels_last)
-    average = running_average(net, recipe.ema) if recipe.ema else None
+        with room_for_model(device):
+            classifier = LgeuClassifier(net, len(images.person_ids)).to(device)
+            if recipe.channels_last:
+                # So are the images: no convolution has to reorder its input.
+                classifier = classifier.to(memory_format=torch.channels_last)
+            average = running_average(net, recipe.ema) if recipe.ema else None
     if recipe.compile:
         net.backbone.compile()
     return Run(

@@ -7,6 +7,7 @@ from runtime.embedder import Embedder
 from runtime.files import write_json
 
 from .embedder import TorchBackend
+from .failures import room_for
 from .run import Run
 
 METRICS = "metrics.json"
@@ -31,9 +32,10 @@ def validate(run: Run) -> Evaluation:
         DeviceError: the device has no room for it.
     """
     # A copy: the backend changes the mode and the memory format of what it is given.
-    net = copy.deepcopy(run.deployed)
-    with Embedder(TorchBackend(net, net.manifest, run.accelerator.device)) as embedder:
-        return evaluate_model(embedder, run.dataset, model=run.path.name)
+    with room_for("a validation", run.accelerator.device):
+        net = copy.deepcopy(run.deployed)
+        with Embedder(TorchBackend(net, net.manifest, run.accelerator.device)) as embedder:
+            return evaluate_model(embedder, run.dataset, model=run.path.name)
 
 
 def write_metrics(run: Run, evaluation: Evaluation) -> None:

@@ -315,6 +315,20 @@ def test_an_earlier_run_is_not_overwritten(trained: Path, toy: ReidDataset, toy_
     assert trained.read_bytes() == before
 
 
+def test_a_folder_that_cannot_be_written_to_is_refused_before_images_are_read(
+    toy: ReidDataset, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    unreadable = dataclasses.replace(toy, train=(dataclasses.replace(toy.train[0], name="absent.png"), *toy.train[1:]))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot write to .*file is no folder"):
+        fit(toy_recipe, unreadable, tmp_path / "file" / "out")
+    log = tmp_path / "log.csv"
+    log.write_text("model,score\nmine,1\n")
+    with pytest.raises(InputError, match=r"log.csv has the columns model, score; .*move it"):
+        fit(toy_recipe, unreadable, tmp_path)
+    assert log.read_text() == "model,score\nmine,1\n"
+
+
 @pytest.mark.parametrize(("change", "message"), [({"lr": 0.5}, "lr 0.02, the recipe says 0.5"), ({"seed": 4}, "seed")])
 def test_another_recipe_cannot_be_resumed(
     trained: Path, toy: ReidDataset, toy_recipe: Recipe, change: dict[str, float], message: str

@@ -164,6 +164,22 @@ def test_a_gpu_without_room_is_one_line(
     monkeypatch.setattr("train.fit._train_step", no_room)
     with pytest.raises(DeviceError, match=r"no room for a step of 4 images .*lower batch_size"):
         fit(recipe, toy, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("train.embedder.TorchBackend._arithmetic", no_room)
+    with pytest.raises(DeviceError, match=r"no room for a validation .*lower batch_size"):
+        fit(recipe, toy, tmp_path)
+    monkeypatch.setattr("train.classifier.LgeuClassifier.to", no_room)
+    with pytest.raises(DeviceError, match=r"no room for the model .*2 GiB\.\); .*smaller backbone"):
+        fit(recipe, toy, tmp_path)
+
+
+def test_a_worker_that_is_killed_is_one_line(
+    recipe: Recipe, toy: ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the kernel kills one where shared memory, or all memory, is used up."""
+    monkeypatch.setattr("train.data.TrainingImages.__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(InputError, match=r"one of 2 workers was killed .*--shm-size"):
+        fit(recipe, toy, tmp_path)
 
 
 def test_an_image_that_cannot_be_read_is_named_before_anything_is_trained(
