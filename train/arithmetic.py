@@ -1,6 +1,7 @@
 """In which number format the network computes while it trains."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,26 @@ class Arithmetic:
         """While the block runs, convolutions and products are in this format."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(self.device.type, self.dtype)
 
+    def without_tf32(self) -> AbstractContextManager[None]:
+        """While the block runs, float32 is multiplied as float32, on the way back, too; for a block of whole steps."""
+        return full_float32() if self.dtype == torch.float32 else nullcontext()
+
     def scaler(self) -> torch.amp.GradScaler:
         """Keeps float16's gradients above 0; does nothing in the other formats."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """While the block runs, multiply float32 as float32: on recent GPUs torch convolves in TF32, with 10 bits of 23."""
+    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = False
+    # Setting what is set already changes what torch.compile guards on, and compiled functions were compiled again.
+    if products != "highest":
+        torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = convolutions
+        if products != "highest":
+            torch.set_float32_matmul_precision(products)

@@ -18,6 +18,7 @@ from runtime.errors import DeviceError, InputError
 from runtime.files import sha256
 from runtime.manifest import Manifest, Precision
 
+from .arithmetic import full_float32
 from .checkpoint import load_checkpoint
 from .model import LgeuNet
 from .transfer import Transfer
@@ -99,7 +100,7 @@ class TorchBackend:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != expected:
             raise InputError(f"images are {images.shape} {images.dtype}; expected N x {expected} uint8")
         failure = f"{self.name} failed on a batch of {len(images)}"
-        with _device_errors(failure), _full_float32(), torch.inference_mode():
+        with _device_errors(failure), full_float32(), torch.inference_mode():
             mark()
             uploaded = self._transfer.upload(images)
             mark()
@@ -114,22 +115,6 @@ class TorchBackend:
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         return torch.autocast(self._device.type, torch.float16) if self._precision == "fp16" else nullcontext()
-
-
-@contextmanager
-def _full_float32() -> Iterator[None]:
-    """While the block runs, multiply float32 as float32: on recent GPUs torch convolves in TF32, with 10 bits of 23."""
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
-    torch.backends.cudnn.allow_tf32 = False
-    # Setting what is set already changes what torch.compile guards on, and compiled functions were compiled again.
-    if products != "highest":
-        torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        if products != "highest":
-            torch.set_float32_matmul_precision(products)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def _train(run: Run, standing: Standing) -> None:
         with shared_errors(run.accelerator):
             logs = stack.enter_context(_open_logs(run, standing)) if run.accelerator.is_main_process else None
         for epoch in range(standing.epochs_done, run.recipe.epochs):
-            with _failures_explained(run):
+            with _failures_explained(run), run.arithmetic.without_tf32():
                 record = _train_epoch(run, epoch)
             with shared_errors(run.accelerator):
                 if logs is not None:

@@ -59,8 +59,8 @@ class Recipe(BaseModel):
             steps leave less, see `train.averaging`.
         seed: of weights, order and augmentation.
         workers: processes that augment; 0 does it in the training process.
-        precision: of convolutions and products: "fp32", "bf16", "fp16"; "auto" is bfloat16 on a GPU (float16 where it
-            lacks that or emulates it) and float32 without one.
+        precision: of convolutions and products: "fp32" (without TF32), "bf16", "fp16"; "auto" is bfloat16 on a GPU
+            (float16 where it lacks that or emulates it) and float32 without one.
         channels_last: keep the weights in the images' own memory format, which is faster nearly everywhere; else the
             images are brought to the weights'.
         compile: run the backbone through torch.compile.
