@@ -1,6 +1,7 @@
 """Training recipes: YAML, every field typed, and a misspelt key is an error that names the right one."""
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,10 @@ _FORMER_PRECISION = "mixed_precision"
 
 
 class Recipe(BaseModel):
-    """How to train; independent of the data. The defaults are those of the paper, section 3.2.
+    """How to train; independent of the data.
+
+    The defaults are the paper's, section 3.2, where it says something: epochs, batch, input size, SGD's rate and its
+    step, flip and crop, softmax alone. The rest, such as momentum, weight decay, padding and precision, is ours.
 
     Attributes:
         backbone: timm's name of a network with a 4-D feature map.
@@ -167,7 +171,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         source = "--set" if first["loc"] and first["loc"][0] in changed else file
         value = f"{where} is {first['input']!r}; " if where else ""
         message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{source}: {value}{message}{_hint(first['input'])}") from error
+        raise InputError(f"{source}: {value}{message}{_hint(first['type'], first['input'])}") from error
 
 
 def _parse(text: bytes | str, source: str) -> dict[str, Any]:
@@ -198,10 +202,11 @@ def _check_keys(content: dict[str, Any], source: str) -> None:
             raise InputError(f"{source}: unknown key {key!r}; the nearest known key is {near[0]!r}")
 
 
-def _hint(value: Any) -> str:
-    """What to do about a number that YAML 1.1 takes for text, such as 1e-3."""
+def _hint(kind: str, value: Any) -> str:
+    """What to do about a number that YAML 1.1 takes for text, such as 1e-3; `kind` is pydantic's of the error."""
+    ways = {"float_type": "with a decimal point, e.g. 1.0e-3", "int_type": "in digits, e.g. 60"}
     try:
-        float(value if isinstance(value, str) else "")
+        is_number = math.isfinite(float(value if isinstance(value, str) else ""))
     except ValueError:
         return ""
-    return "; YAML reads this as text: write it without quotes and with a decimal point, e.g. 1.0e-3"
+    return f"; YAML reads this as text: write it without quotes and {ways[kind]}" if is_number and kind in ways else ""

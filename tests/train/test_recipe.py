@@ -20,7 +20,7 @@ def test_the_paper_schedule(repository: Path) -> None:
     rates = [learning_rate(recipe, epoch, 0.5) for epoch in range(recipe.epochs)]
     assert rates == pytest.approx([0.1] * 40 + [0.01] * 20)
     # Softmax over images as they come, with flip and crop: nothing of what the field has learnt since.
-    assert recipe == Recipe(pretrained=True)
+    assert recipe == Recipe(pretrained=True, workers=4)
 
 
 def test_every_recipe_is_valid_and_its_strips_divide(repository: Path) -> None:
@@ -64,6 +64,9 @@ def test_an_unknown_key_names_the_nearest(tmp_path: Path, wrong: str, right: str
         ("epochs: 2.5", "epochs is 2.5"),
         ("lr: 1e-3", "lr is '1e-3'.*write it without quotes and with a decimal point"),
         ("lr: .inf", "lr is inf"),
+        ("lr: nan", "lr is 'nan'; Input should be a valid number$"),
+        ("epochs: 1e1", "epochs is '1e1'.*in digits, e.g. 60"),
+        ("flip: '1'", "flip is '1'; Input should be a valid boolean$"),
         ("flip: 1", "flip is 1"),
         ("gate: stripe", "gate is 'stripe'.*'strip', 'se' or 'none'"),
         ("milestones: [1, x]", r"milestones.1 is 'x'"),
