@@ -1,4 +1,4 @@
-"""What the machine does to a run, in one line: a device without room, a process of the loader that was killed."""
+"""What the machine does to a run, in one line: a device without room, a process of the loader without room."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -33,7 +33,7 @@ def room_for_model(device: torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def loader_failures(workers: int) -> Iterator[None]:
-    """Run the block, and say what to do if one of the loader's workers is killed.
+    """Run the block, and say what to do if one of the loader's workers is killed or finds no room for a batch.
 
     Raises:
         InputError: that.
@@ -41,9 +41,11 @@ def loader_failures(workers: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
+        text = str(error).strip()
+        # torch names the files in shared memory so; what a worker says of one comes with a traceback before it.
+        if not text.startswith("DataLoader worker") and "</torch_" not in text:
             raise
         raise InputError(
-            f"one of {workers} workers was killed ({str(error).splitlines()[0]}), as happens where memory is short; "
-            "lower workers or, in a container, give it more shared memory (docker run --shm-size 8g)"
+            f"one of {workers} workers failed ({text.splitlines()[-1]}), as happens where memory is short; lower "
+            "workers or, in a container, give it more shared memory (docker run --shm-size 8g)"
         ) from error

@@ -58,7 +58,7 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
     Raises:
         InputError: `out` has a checkpoint and `resume` is false, or has none that fits and `resume` is true; an image
             cannot be read; fewer than two identities; the model or its batches cannot be made; a file cannot be
-            written; a worker is killed; or the loss stopped being finite. In each case the last finished epoch's
+            written; a worker fails; or the loss stopped being finite. In each case the last finished epoch's
             checkpoint is kept.
         DeviceError: the device has no room for the model, a step or a validation.
     """

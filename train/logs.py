@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -130,14 +131,23 @@ class TrainingLogs:
             raise InputError(f"cannot write the logs in {self._csv.parent}: {error}; is the disk full?") from error
 
     def __enter__(self) -> "TrainingLogs":
+        self._report_before, threading.excepthook = threading.excepthook, self._report
         return self
+
+    def _report(self, failure: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread dies of a full disk, and whoever writes next is told; its traceback says no more."""
+        if not (isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")):
+            self._report_before(failure)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            with self._failures():
-                self._events.close()
-        else:  # what went wrong first is what is reported
-            with suppress(OSError):
-                self._events.close()
+        try:
+            if error is None:
+                with self._failures():
+                    self._events.close()
+            else:  # what went wrong first is what is reported
+                with suppress(OSError):
+                    self._events.close()
+        finally:
+            threading.excepthook = self._report_before

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -142,7 +143,12 @@ def test_a_run_killed_in_an_epoch_and_in_a_save_ends_as_if_it_had_not_been(
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(
-    recipe: Recipe, whole: Path, toy: ReidDataset, tmp_path: Path, full_disk: FullDisk
+    recipe: Recipe,
+    whole: Path,
+    toy: ReidDataset,
+    tmp_path: Path,
+    full_disk: FullDisk,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = recipe.model_copy(update={"schedule": "steps", "validate_every": 0})
     path = fit(plain.model_copy(update={"epochs": 1}), toy, tmp_path)
@@ -151,6 +157,14 @@ def test_a_full_disk_keeps_the_last_checkpoint(
         fit(plain, toy, tmp_path, resume=True)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*.pt"))
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
+    alone = plain.model_copy(update={"workers": 0})
+    with full_disk(300), pytest.raises(InputError, match=r"cannot write the logs in .*is the disk full"):
+        fit(alone, toy, tmp_path, resume=True)
+    assert reported == []  # no traceback of TensorBoard's thread before that line
+    assert threading.excepthook == reported.append
+    assert path.read_bytes() == before
     fit(plain, toy, tmp_path, resume=True)
     assert [row["epoch"] for row in log_rows(tmp_path)] == ["1", "2", "3", "4"]
 
@@ -173,12 +187,14 @@ def test_a_gpu_without_room_is_one_line(
         fit(recipe, toy, tmp_path)
 
 
-def test_a_worker_that_is_killed_is_one_line(
-    recipe: Recipe, toy: ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_worker_that_is_killed_or_has_no_room_is_one_line(
+    recipe: Recipe, toy: ReidDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_disk: FullDisk
 ) -> None:
-    """As the kernel kills one where shared memory, or all memory, is used up."""
+    """The kernel kills one where shared memory, or all memory, is used up; or it is told that there is none."""
+    with full_disk(1000), pytest.raises(InputError, match=r"one of 2 workers failed \(.*too large .*--shm-size"):
+        fit(recipe, toy, tmp_path)
     monkeypatch.setattr("train.data.TrainingImages.__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(InputError, match=r"one of 2 workers was killed .*--shm-size"):
+    with pytest.raises(InputError, match=r"one of 2 workers failed \(DataLoader worker .*--shm-size"):
         fit(recipe, toy, tmp_path)
 
 
