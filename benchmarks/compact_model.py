@@ -53,6 +53,9 @@ def main() -> int:
     parser.add_argument("--models", type=Path, default=MODELS, help="where model and card go; default: models/")
     parser.add_argument("--minutes", type=float, help="stop training after so long; the same command goes on")
     parser.add_argument("--card-only", action="store_true", help="leave the model in --work")
+    parser.add_argument(
+        "--remark", action="append", default=[], help="a sentence for the card: what figures do not say"
+    )
     arguments = parser.parse_args()
     configure_logging()
     return run_command("compact_model", lambda: run(arguments))
@@ -87,6 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         "versions": installed_versions(),
         "recipe_file": arguments.recipe.name,
         "changes": arguments.set,
+        "remarks": arguments.remark,
         "recipe": recipe.model_dump(exclude={"weights"}),
         "weights": describe_weights(recipe),
         "twin": describe(twin) | {"evaluation": evaluate_twin(twin)},

@@ -64,7 +64,7 @@ def run(folder: Path, **options: object) -> None:
     torch.set_num_threads(1)
     arguments = {"data": folder / "data", "work": folder / "work", "out": folder / "figures.json", "weights": None}
     arguments |= {"recipe": folder / "recipe.yaml", "models": folder / "models"}
-    arguments |= {"set": ["lr=0.02"], "minutes": None, "card_only": False}
+    arguments |= {"set": ["lr=0.02"], "minutes": None, "card_only": False, "remark": ["Trained on a Sunday."]}
     compact_model.run(argparse.Namespace(**{**arguments, **options}))
 
 
@@ -93,6 +93,7 @@ def test_the_card_says_what_the_figures_say(trained: Path) -> None:
     assert "**For research only.**" in card
     assert "backbone: resnet10t\n" in card
     assert "lr: 0.02\n" in card
+    assert "\n- Trained on a Sunday.\n" in card
     assert "not in the repository" not in card
     assert f"--model models/{NAME}.fp16.onnx" in card
 
