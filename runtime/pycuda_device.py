@@ -1,5 +1,6 @@
 """A GPU through pycuda."""
 
+import ctypes
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -180,7 +181,10 @@ def _primary_context(device: Any) -> Any:
     pycuda's `detach` releases a primary context and leaves it on the thread's stack of contexts, and does nothing when
     called in another thread.
     """
-    return device.retain_primary_context()
+    context = device.retain_primary_context()
+    # Never destroyed: its destructor would treat it as an ordinary context, fail, and say so when the process ends.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(context))
+    return context
 
 
 def _translated(driver: ModuleType, error: Exception) -> DeviceError:

@@ -1,6 +1,8 @@
 """A GPU through pycuda, on a stand-in for it: pycuda itself has to be built, with the whole of CUDA's toolkit."""
 
 import gc
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -112,6 +114,18 @@ def test_the_context_is_retained_once(driver: SimulatedPycuda) -> None:
         opened.close()
         opened.close()
     assert driver.retained == 1
+
+
+def test_the_end_of_a_process_is_silent() -> None:
+    program = (
+        "from simulated_gpu import SimulatedGpu; from simulated_pycuda import SimulatedPycuda\n"
+        "from runtime.pycuda_device import PycudaDevice\n"
+        "PycudaDevice(SimulatedPycuda(SimulatedGpu())).close(); print('closed')"
+    )
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("closed\n", "")
 
 
 def test_the_context_is_current_in_the_block_only(device: PycudaDevice, driver: SimulatedPycuda) -> None:

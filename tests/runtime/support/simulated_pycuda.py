@@ -5,6 +5,7 @@ streams and events that are freed with their last reference, in the context that
 tell nothing but the driver's text.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -183,7 +184,7 @@ class Device:
     def retain_primary_context(self) -> "Context":
         self._driver.call("cuDevicePrimaryCtxRetain", lambda: None)
         self._driver.retained += 1
-        return Context(self._driver, self)
+        return PrimaryContext(self._driver, self)
 
 
 class Context:
@@ -200,6 +201,13 @@ class Context:
         driver.call("cuCtxPushCurrent", lambda: None)
         driver.enter(self)
         driver.own_stack.append(self)
+
+
+class PrimaryContext(Context):
+    """Destroyed as if it were another one, which fails and is printed."""
+
+    def __del__(self, write: Callable[[int, bytes], int] = os.write) -> None:
+        write(2, b"PyCUDA WARNING: a clean-up operation failed (dead context maybe?)\n")
 
 
 class _ContextClass:
