@@ -20,7 +20,7 @@ from .logs import EpochRecord, TrainingLogs, check_log
 from .meter import EpochMeter
 from .processes import join_processes, shared_errors
 from .recipe import Recipe
-from .resume import BEST, CHECKPOINT, Standing, check_finite, describe_kept, remove_unfinished, restore, save
+from .resume import BEST, CHECKPOINT, Standing, begin, check_finite, describe_kept, remove_unfinished, restore, save
 from .run import Run, prepare
 from .schedule import learning_rate
 from .validation import METRICS, can_validate, is_due, validate, write_metrics
@@ -48,7 +48,7 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
         dataset: its `train` half is learnt; its query and gallery images are measured on, no more.
         out: folder for the results.
         resume: go on from the last epoch in `out`'s checkpoint, which must be of the same recipe (only `workers`,
-            `validate_every`, the folder of `weights` and, without a cosine, `epochs` may differ) and the same images,
+            `validate_every`, the path of `weights` and, without a cosine, `epochs` may differ) and the same images,
             wherever they lie. On a CPU the parameters come out as those of an uninterrupted run.
         cache: folder to keep the decoded images in, for this run and others; None keeps them in memory.
 
@@ -73,7 +73,7 @@ def fit(recipe: Recipe, dataset: ReidDataset, out: Path, resume: bool = False, c
         check_log(path.parent)
     run = prepare(recipe, dataset, path, accelerator, start=not resume, cache=cache)
     with shared_errors(accelerator):
-        standing = restore(run) if resume else Standing()
+        standing = restore(run) if resume else begin(run)
     _announce(run, standing)
     _train(run, standing)
     return path

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from eval.evaluation import Evaluation
 from runtime.errors import InputError
+from runtime.files import sha256
 
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .failures import room_for_model
@@ -33,10 +34,17 @@ class Best:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is: finished epochs, and the best of those that were validated."""
+    """How far a run is.
+
+    Attributes:
+        epochs_done: finished epochs.
+        best: of those that were validated.
+        weights_sha256: of the file of first weights; None without one, and in checkpoints of earlier versions.
+    """
 
     epochs_done: int = 0
     best: Best | None = None
+    weights_sha256: str | None = None
 
     def after_epoch(self, evaluation: Evaluation | None) -> "Standing":
         """One epoch on, with its validation if there was one; of equal epochs the earlier is the best."""
@@ -64,6 +72,7 @@ def save(run: Run, standing: Standing) -> None:
         "best": asdict(best) if best else None,
         "person_ids": run.images.person_ids,
         "images_sha256": run.images.sha256,
+        "weights_sha256": standing.weights_sha256,
         "head": run.classifier.head.state_dict(),
         "optimiser": run.optimiser.state_dict(),
         "scaler": run.scaler.state_dict(),
@@ -103,6 +112,11 @@ def remove_unfinished(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def begin(run: Run) -> Standing:
+    """How far a run is that has not begun."""
+    return Standing(weights_sha256=_weights_sha256(run.recipe))
+
+
 def restore(run: Run) -> Standing:
     """Put the checkpoint's state into the run; returns how far it is.
 
@@ -113,7 +127,8 @@ def restore(run: Run) -> Standing:
     training = checkpoint.training
     if not training.keys() >= _REQUIRED:
         raise InputError(f"{run.path} holds nothing to go on from; train into another folder")
-    _check_recipe(run, training["recipe"])
+    weights_sha256 = training.get("weights_sha256")
+    _check_recipe(run, training["recipe"], weights_sha256)
     _check_images(run, checkpoint)
     done = int(training["epochs_done"])
     if done > run.recipe.epochs:
@@ -128,7 +143,7 @@ def restore(run: Run) -> Standing:
     if run.scaler.is_enabled() and training["scaler"]:  # empty from a device that trained in another precision
         run.scaler.load_state_dict(training["scaler"])
     best = training.get("best")
-    return Standing(done, Best(**best) if best else None)
+    return Standing(done, Best(**best) if best else None, weights_sha256)
 
 
 def _restore_weights(run: Run, checkpoint: Checkpoint) -> None:
@@ -146,7 +161,7 @@ def _restore_optimiser(run: Run, state: dict[str, Any]) -> None:
     run.optimiser.load_state_dict({**state, "param_groups": groups})
 
 
-def _check_recipe(run: Run, recorded: Any) -> None:
+def _check_recipe(run: Run, recorded: Any, weights_sha256: str | None) -> None:
     """Refuse to go on with another recipe; what a checkpoint's recipe does not say yet is at its default."""
     try:
         former = Recipe.model_validate(recorded)
@@ -158,6 +173,14 @@ def _check_recipe(run: Run, recorded: Any) -> None:
         ) from error
     # The cosine ends with the last epoch, so that another number of epochs is another schedule.
     free = _FREE - ({"epochs"} if run.recipe.schedule == "cosine" else set())
+    now = _weights_sha256(run.recipe)
+    if weights_sha256 and now == weights_sha256:
+        free |= {"weights"}  # whatever the file is called by now
+    elif weights_sha256 and now:
+        raise InputError(
+            f"{run.path} began with other weights than those in {run.recipe.weights}; give the file it began with, or "
+            "train into another folder"
+        )
     for name, value in run.recipe.model_dump(exclude=free).items():
         if _comparable(name, getattr(former, name)) != _comparable(name, value):
             raise InputError(
@@ -185,3 +208,8 @@ def _check_images(run: Run, checkpoint: Checkpoint) -> None:
 def _comparable(name: str, value: Any) -> Any:
     """The file of first weights is known by its name: where it lies depends on where the recipe is read from."""
     return Path(value).name if name == "weights" and value is not None else value
+
+
+def _weights_sha256(recipe: Recipe) -> str | None:
+    """Of the file of first weights; a resumed run does without it, so that it need not be there."""
+    return sha256(Path(recipe.weights)) if recipe.weights and Path(recipe.weights).is_file() else None

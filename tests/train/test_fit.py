@@ -177,7 +177,13 @@ def test_the_weights_a_run_started_from_may_lie_elsewhere_when_it_resumes(
     weights = tmp_path / "weights.pt"
     torch.save(LgeuNet(**recipe.architecture()).backbone.state_dict(), weights)
     fit(recipe.model_copy(update={"weights": str(weights)}), toy, tmp_path / "out")
+    kept = weights.read_bytes()
+    torch.save(LgeuNet(**recipe.architecture()).backbone.state_dict(), weights)
+    with pytest.raises(InputError, match=r"began with other weights than those in .*weights.pt"):
+        fit(recipe.model_copy(update={"weights": str(weights)}), toy, tmp_path / "out", resume=True)
     weights.unlink()
+    (tmp_path / "renamed.pt").write_bytes(kept)
+    fit(recipe.model_copy(update={"weights": str(tmp_path / "renamed.pt")}), toy, tmp_path / "out", resume=True)
     moved = recipe.model_copy(update={"epochs": 2, "weights": "elsewhere/weights.pt"})
     path = fit(moved, toy, tmp_path / "out", resume=True)
     assert load_checkpoint(path).training["epochs_done"] == 2
