@@ -330,7 +330,7 @@ def test_a_folder_that_cannot_be_written_to_is_refused_before_images_are_read(
         fit(toy_recipe, unreadable, tmp_path / "file" / "out")
     log = tmp_path / "log.csv"
     log.write_text("model,score\nmine,1\n")
-    with pytest.raises(InputError, match=r"log.csv has the columns model, score; .*move it"):
+    with pytest.raises(InputError, match=r"log.csv has the columns model, score; .*move this one"):
         fit(toy_recipe, unreadable, tmp_path)
     assert log.read_text() == "model,score\nmine,1\n"
 
