@@ -216,6 +216,15 @@ def models_of(arguments: argparse.Namespace, settings: "Settings") -> "Models":
     )
 
 
+def described_model(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What runs, by the hashes of what was given."""
+    given = {"checkpoint": arguments.checkpoint, "onnx": arguments.onnx, "engine": arguments.engine}
+    hashes = {f"{what}_sha256": sha256(path) for what, path in given.items() if path is not None}
+    if arguments.checkpoint is not None:
+        return hashes
+    return {"backbone": arguments.backbone, "input": arguments.input, "weights": "random", **hashes}
+
+
 def circumstances(torch: Any, device: str, arguments: argparse.Namespace, settings: "Settings") -> dict[str, Any]:
     """Where, when, with what and on what."""
     return {
@@ -225,10 +234,10 @@ def circumstances(torch: Any, device: str, arguments: argparse.Namespace, settin
         "device": device,
         "machine": describe_machine(),
         "versions": installed_versions() | {"cuda": torch.version.cuda},
-        "model": {"checkpoint_sha256": sha256(arguments.checkpoint)}
-        if arguments.checkpoint
-        else {"backbone": arguments.backbone, "input": arguments.input, "weights": "random"},
-        "frames": {"video_sha256": sha256(arguments.video)} if arguments.video else "synthetic",
+        "model": described_model(arguments),
+        "frames": "synthetic"
+        if arguments.video is None
+        else {"video_sha256": sha256(arguments.video), "boxes_sha256": sha256(arguments.boxes)},
         "settings": json.loads(json.dumps(asdict(settings))),
     }
 

@@ -12,7 +12,7 @@ import torch
 from runtime.backend import Processor
 from runtime.dependencies import require
 from runtime.embedder import Embedder
-from runtime.errors import DeviceError, InputError, MissingDependencyError
+from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDependencyError
 from runtime.files import sha256
 from runtime.manifest import Precision
 from runtime.tensorrt_library import TensorRTLibrary, load_tensorrt
@@ -99,7 +99,10 @@ class Models:
                 require(module, purpose="exporting (or give --onnx)", install="pip install 'lgeu-reid[export]'")
             from export.onnx_export import export_checkpoint
 
-            export_checkpoint(self.checkpoint, folder, fp16=half)
+            try:
+                export_checkpoint(self.checkpoint, folder, fp16=half)
+            except CheckFailedError as error:
+                raise InputError(f"{self.checkpoint} cannot be exported ({error}); give --onnx") from error
         return path
 
     def _engine_file(self) -> Path:
@@ -115,7 +118,10 @@ class Models:
 
             log.info("building %s", path)
             profile = BatchProfile(1, min(32, self.largest), self.largest)
-            build_engine(source, path, flavour=library.flavour, plugin=None, options=BuildOptions((profile,)))
+            try:
+                build_engine(source, path, flavour=library.flavour, plugin=None, options=BuildOptions((profile,)))
+            except CheckFailedError as error:
+                raise InputError(f"no engine can be built of {source} ({error}); give --engine") from error
         return path
 
 

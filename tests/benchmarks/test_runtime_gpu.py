@@ -15,6 +15,7 @@ import runtime_gpu_pieces
 from numpy.typing import NDArray
 from runtime_gpu_frames import DecodedFrames, Scene, write_video
 from runtime_gpu_memory import copies, growth_of_batches
+from runtime_gpu_models import Models, opened
 from runtime_gpu_pieces import in_rounds, run_bare
 from simulated_gpu import SimulatedGpu
 from simulated_pycuda import SimulatedPycuda
@@ -23,6 +24,7 @@ from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDep
 from runtime.manifest import Manifest
 from runtime.sources import VideoFile
 from runtime.video import Frame
+from train.checkpoint import untrained_checkpoint
 
 TINY = [
     *("--device", "cpu", "--backbone", "resnet10t", "--input", "128", "32", "--batch", "1", "4"),
@@ -173,6 +175,22 @@ def test_frames_in_memory_are_a_source() -> None:
     source = DecodedFrames(frames)
     assert [frame.index for frame in source.frames(threading.Event(), every=2)] == [0, 2, 4]
     assert source.count == source.total == 5
+
+
+def test_a_model_that_cannot_be_exported_is_a_contender_that_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights in half may be too far off for the exporter, and the other contenders run all the same."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise CheckFailedError("too far off")
+
+    monkeypatch.setattr("export.onnx_export.export_checkpoint", refuse)
+    checkpoint = untrained_checkpoint(tmp_path / "tiny.pt", backbone="resnet10t", height=128, width=32)
+    models = Models(checkpoint, tmp_path, "cpu", onnx=None, engine=None, largest=1)
+    with opened(models, ["torch-fp32", "onnxruntime"], 1, must=False) as (running, not_run):
+        assert running.keys() == {"torch-fp32"}
+        assert "too far off" in not_run["onnxruntime"]
 
 
 class Recording:
