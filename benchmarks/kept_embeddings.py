@@ -7,6 +7,7 @@ from pathlib import Path
 from eval.comparison import check_comparable
 from eval.datasets import ReidDataset
 from eval.evaluation import Run, embed_run, labels_of, read_run
+from eval.exported import GALLERY_NAME, QUERY_NAME
 from runtime.embedder import Embedder
 from runtime.embeddings import read_manifest
 from runtime.errors import InputError
@@ -38,7 +39,7 @@ def _read(model: Path, dataset: ReidDataset, folder: Path) -> Run | None:
     manifest = read_manifest(folder)
     if manifest is None or manifest.checkpoint_sha256 != sha256(model):
         return None
-    run = read_run(folder / "query.npz", folder / "gallery.npz")
+    run = read_run(folder / QUERY_NAME, folder / GALLERY_NAME)
     try:
         check_comparable(run, labels_of(dataset))
     except InputError:  # of another data set or split

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .embeddings import MANIFEST_NAME, UNKNOWN_PERSON, Embeddings, read_manifest
-from .errors import InputError, ManifestError
+from .errors import InputError
 from .gallery_entries import known_people
 from .gallery_manifest import ModelIdentity
 from .gallery_vectors import normalised
@@ -107,11 +107,7 @@ class Gallery:
             )
             return
         made = ModelIdentity.of(self._model, f"gallery {self._source} ({MANIFEST_NAME} beside it)")
-        if (given := ModelIdentity.of(manifest, "the model")) != made:
-            raise ManifestError(
-                f"gallery {self._source} was made by another model: {made}; given was {given}: make the gallery with "
-                "the model in use"
-            )
+        made.check(ModelIdentity.of(manifest, "the model"), self._source)
 
     def nearest(self, features: NDArray[np.float32]) -> Matches:
         """The gallery entry with the largest cosine similarity to each of (N, D) `features`.

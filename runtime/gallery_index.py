@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import InputError, ManifestError
+from .errors import InputError
 from .gallery import Gallery, Matches
 from .gallery_entries import GalleryEntries
 from .gallery_files import check_file
@@ -96,11 +96,7 @@ class GalleryIndex:
 
     def check_identity(self, model: ModelIdentity) -> None:
         """`check_model` where only the identity is at hand."""
-        if model != self.manifest.model:
-            raise ManifestError(
-                f"gallery {self.path} was made by another model: {self.manifest.model}; given was {model}: make the "
-                "gallery with the model in use"
-            )
+        self.manifest.model.check(model, str(self.path))
 
     def search(self, features: NDArray[np.float32], count: int = 10) -> Neighbours:
         """The nearest entries to each of (N, D) `features`, which need not be of length 1.

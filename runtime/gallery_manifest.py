@@ -60,6 +60,22 @@ class ModelIdentity:
             manifest.backbone,
         )
 
+    def check(self, given: "ModelIdentity", gallery: str) -> None:
+        """Refuse another model than this one, which made a gallery.
+
+        Args:
+            given: the model in use.
+            gallery: what to call it in the error.
+
+        Raises:
+            ManifestError: it is another.
+        """
+        if given != self:
+            raise ManifestError(
+                f"gallery {gallery} was made by another model: {self}; given was {given}: make the gallery with the "
+                "model in use"
+            )
+
     def __str__(self) -> str:
         return (
             f"{self.backbone} {self.height}x{self.width}, {self.embedding_size} elements, checkpoint "
