@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from device_round_trip import round_trip
 
 from runtime.device import CudaDevice, open_device
 from runtime.errors import DeviceError
@@ -29,30 +30,8 @@ def test_without_a_gpu(has_gpu: bool) -> None:
 
 @pytest.mark.gpu
 def test_a_round_trip(device: CudaDevice) -> None:
-    sent = np.random.default_rng(9).integers(0, 256, 1 << 20, np.uint8)
-    with device.current():
-        upload, compute = device.create_stream(), device.create_stream()
-        address = device.allocate(sent.nbytes)
-        source, target = device.allocate_pinned(sent.nbytes), device.allocate_pinned(sent.nbytes)
-        before, after = device.create_event(timed=True), device.create_event(timed=True)
-        uploaded = device.create_event()
-        source[:] = sent
-        device.record_event(before, upload)
-        device.upload(address, source, upload)
-        device.record_event(uploaded, upload)
-        device.wait_for_event(compute, uploaded)
-        device.download(target, address, compute)
-        device.record_event(after, compute)
-        device.synchronise_event(after)
-        np.testing.assert_array_equal(target, sent)
-        assert 0 < device.seconds_between(before, after) < 60
-        for event in (before, after, uploaded):
-            device.destroy_event(event)
-        for array in (source, target):
-            device.free_pinned(array)
-        device.free(address)
-        for stream in (upload, compute):
-            device.destroy_stream(stream)
+    with round_trip(device, 1 << 20) as seconds:
+        assert 0 < seconds < 60
     assert device.architecture.startswith("SM")
 
 

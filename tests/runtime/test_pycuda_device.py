@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-import numpy as np
 import pytest
+from device_round_trip import round_trip
 from simulated_gpu import SimulatedGpu
 from simulated_pycuda import (
     Context,
@@ -62,34 +62,8 @@ def test_pycuda_is_taken_where_cuda_python_is_not_installed(driver: SimulatedPyc
 def test_a_round_trip(device: PycudaDevice, driver: SimulatedPycuda, gpu: SimulatedGpu, eager: set[int]) -> None:
     """Whichever stream is early or late, the download stands behind the upload that its event stands behind."""
     gpu.eager = eager
-    sent = np.random.default_rng(9).integers(0, 256, 1 << 10, np.uint8)
-    with device.current():
-        upload, compute = device.create_stream(), device.create_stream()
-        address = device.allocate(sent.nbytes)
-        source, target = device.allocate_pinned(sent.nbytes), device.allocate_pinned(sent.nbytes)
-        assert source.shape == sent.shape
-        assert source.dtype == np.uint8
-        before, after = device.create_event(timed=True), device.create_event(timed=True)
-        uploaded = device.create_event()
-        source[:] = sent
-        device.record_event(before, upload)
-        device.upload(address, source, upload)
-        device.record_event(uploaded, upload)
-        device.wait_for_event(compute, uploaded)
-        device.download(target, address, compute)
-        device.record_event(after, compute)
-        device.synchronise_event(after)
-        np.testing.assert_array_equal(target, sent)
-        assert device.seconds_between(before, after) == 5  # an upload takes one, a download four
-        device.synchronise(upload)
-        device.synchronise(compute)
-        for event in (before, after, uploaded):
-            device.destroy_event(event)
-        for array in (source, target):
-            device.free_pinned(array)
-        device.free(address)
-        for stream in (upload, compute):
-            device.destroy_stream(stream)
+    with round_trip(device, 1 << 10) as seconds:
+        assert seconds == 5  # an upload takes one, a download four
         assert not gpu.held()
     # CU_STREAM_NON_BLOCKING; CU_EVENT_BLOCKING_SYNC, and CU_EVENT_DISABLE_TIMING where no time is taken.
     assert driver.flags == [("stream", 1), ("stream", 1), ("event", 1), ("event", 1), ("event", 3)]
