@@ -16,10 +16,22 @@ class Cancelled(BaseException):
 
 
 class BoundedQueue(Generic[T]):
-    """A first-in-first-out queue with limited room that can be ended by its writer and cancelled by anyone."""
+    """A first-in-first-out queue with limited room that can be ended by its writer and cancelled by anyone.
 
-    def __init__(self, depth: int) -> None:
+    Attributes:
+        passed_over: how many items gave their place to newer ones.
+    """
+
+    def __init__(self, depth: int, *, keeps_newest: bool = False) -> None:
+        """Start empty.
+
+        Args:
+            depth: room for so many items.
+            keeps_newest: where there is no room the oldest item makes some, in place of `put` waiting for it.
+        """
+        self.passed_over = 0
         self._depth = depth
+        self._keeps_newest = keeps_newest
         self._items: deque[T] = deque()
         self._changed = threading.Condition()
         self._ended = False
@@ -29,6 +41,9 @@ class BoundedQueue(Generic[T]):
     def put(self, item: T) -> None:
         """Wait for room and add `item`; raises `Cancelled`, also after the end."""
         with self._changed:
+            if self._keeps_newest and not self._ended and len(self._items) == self._depth:
+                self._items.popleft()
+                self.passed_over += 1
             self._changed.wait_for(lambda: self._cancelled or self._ended or len(self._items) < self._depth)
             if self._cancelled or self._ended:
                 raise Cancelled

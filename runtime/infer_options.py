@@ -30,6 +30,7 @@ class Options:
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         seconds: look only at the first ones of a video, or of a stream from its first frame on; None for all of it.
+        keep_up: pass over frames of a live source that come while others are still worked on.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`; boxes without tracks are joined into some.
         threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None
@@ -56,6 +57,7 @@ class Options:
     score: float | None = None
     every: int = 1
     seconds: float | None = None
+    keep_up: bool = False
     gallery: Path | None = None
     tracks: bool = False
     threshold: float | None = None
@@ -81,6 +83,11 @@ class Options:
             raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
         if self.seconds is not None and not self.seconds > 0:
             raise InputError(f"--seconds {self.seconds:g}; expected more than 0")
+        if self.keep_up and not is_stream(self.source):
+            raise InputError(
+                f"--keep-up given with {self.source}, which waits for whoever reads it; only frames of a stream, a "
+                "camera or standard input are passed over, leave it out"
+            )
         if self.score is not None and self.detector is None:
             raise InputError("--score given without --detector; boxes from a file are all taken")
         if self.plugin is not None and self.model.suffix == ".onnx":
@@ -199,6 +206,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
     add("--every", type=int, default=1, metavar="N", help="look at every Nth frame of a video only (default: all)")
     add("--seconds", type=float, metavar="S", help="end after so much of a video or a stream (default: all of it)")
+    add(
+        "--keep-up",
+        action="store_true",
+        help="pass over frames of a stream or a camera that come while others are still worked on (default: they wait)",
+    )
     add(
         "--gallery",
         type=Path,

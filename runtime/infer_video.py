@@ -24,10 +24,7 @@ from .sources import Source, open_source
 from .stages import StageRunner
 from .summary import Summary
 from .track_identities import TrackIdentities
-from .tracking import DEFAULT_PATIENCE, AppearanceTracker
-
-# However few frames are looked at, a person may be missed on this many but one before a track ends.
-_LEAST_LOOKS = 3
+from .tracking import AppearanceTracker
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +45,10 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         LgeuError: see the parts.
     """
     source = open_source(options.source)
+    if options.keep_up and not source.live:
+        raise InputError(
+            f"--keep-up given with {source.name}, which is a video of {source.total} frames and waits; leave it out"
+        )
     people = _people(options, source)
     pipeline = Pipeline(
         source=source,
@@ -59,6 +60,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         tracker=_tracker(options, people),
         gallery=open_set(gallery, threshold),
         keep_pixels=options.annotate,
+        keep_up=options.keep_up,
     )
     wanted = Wanted(
         matches=gallery is not None,
@@ -80,7 +82,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
                 raise
             outputs.finish()
     if source.failure is not None:
-        logger.warning("the results until then are written to %s", options.out)
+        logger.warning("%s\nthe results until then are written to %s", summary, options.out)
         raise source.failure
     return summary
 
@@ -112,7 +114,7 @@ def _tracker(options: Options, people: _People) -> AppearanceTracker | None:
     given = bool(people.given) and all((boxes.tracks != NO_TRACK).all() for boxes in people.given.values())
     if given or not options.tracks:
         return None
-    return AppearanceTracker(patience=max(DEFAULT_PATIENCE, _LEAST_LOOKS * options.every))
+    return AppearanceTracker()
 
 
 @dataclass
@@ -145,6 +147,7 @@ class _Run:
             embeddings=self.embeddings,
             seconds=time.perf_counter() - started,
             damaged=len(self.source.damaged),
+            passed_over=self.runner.passed_over() if self.options.keep_up else None,
             busy=self.runner.busy(),
             interrupted=interruption.asked or self.outputs.reader_is_gone,
         )
@@ -154,4 +157,5 @@ class _Run:
         if total is not None and self.options.seconds is not None:
             total = math.ceil(min(total, self.options.seconds * self.source.rate))
         expected = None if total is None else -(-total // self.options.every)
-        return pipeline_progress(self.runner, expected, lambda frame: len(frame.features), self.runner.busy)
+        runner = self.runner
+        return pipeline_progress(runner, expected, lambda frame: len(frame.features), runner.busy, runner.passed_over)

@@ -104,6 +104,8 @@ class Pipeline:
         gallery: names people; None does not.
         keep_pixels: whether the frames are needed after their people were cut out.
         depth: what may wait between two stages.
+        keep_up: whether frames that come while others are still worked on are passed over, the newest ones last; the
+            source should be live, as what is read of a file depends on the machine then.
     """
 
     source: Source
@@ -116,6 +118,7 @@ class Pipeline:
     gallery: KnownPeople | None = None
     keep_pixels: bool = False
     depth: int = _DEPTH
+    keep_up: bool = False
 
     def start(self) -> StageRunner:
         """A runner that gives an `EmbeddedFrame` for every frame, in order; its last stage is the caller."""
@@ -127,6 +130,7 @@ class Pipeline:
             self.stages(),
             consumer_name=WRITE,
             depth=self.depth,
+            keeps_up=self.keep_up,
             stopping=stopping,
         )
 
@@ -156,11 +160,15 @@ class Pipeline:
         return int(self.embedder.queues and not self.source.live)
 
     def _identified(self, frames: Iterator[EmbeddedFrame]) -> Generator[EmbeddedFrame, None, None]:
+        latest = -1
         for frame in frames:
             if self.tracker is not None:
                 found = frame.found
-                if frame.index in self.source.gaps:
-                    self.tracker.miss(round(self.source.gaps[frame.index] * self.source.rate))
+                # The first frame after a gap may itself have been passed over.
+                numbers = range(latest + 1, frame.index + 1)
+                if stopped := sum(self.source.gaps.get(number, 0.0) for number in numbers):
+                    self.tracker.miss(round(stopped * self.source.rate))
+                latest = frame.index
                 tracks = self.tracker.update(frame.index, found.boxes, found.scores, frame.features)
                 frame = replace(frame, found=replace(found, tracks=tracks))
             if self.gallery is not None:

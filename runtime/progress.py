@@ -24,15 +24,22 @@ def progress(items: Iterable[T], description: str, *, total: int | None = None, 
 
 
 def pipeline_progress(
-    frames: Iterable[T], total: int | None, people_on: Callable[[T], int], busy: Callable[[], Mapping[str, float]]
+    frames: Iterable[T],
+    total: int | None,
+    people_on: Callable[[T], int],
+    busy: Callable[[], Mapping[str, float]],
+    passed_over: Callable[[], int],
 ) -> Iterator[T]:
     """Iterate over frames and show frames and people a second, and the share of its time that each stage works.
+
+    Frames that were passed over are shown where there are any.
 
     Args:
         frames: of a pipeline.
         total: how many there will be; None where that is not known.
         people_on: how many people are on a frame.
         busy: seconds that each stage worked so far.
+        passed_over: how many frames were, so far.
     """
     bar = progress(frames, "embedding", total=total, unit="frame")
     started = shown = time.perf_counter()
@@ -43,7 +50,10 @@ def pipeline_progress(
         if not bar.disable and now - shown >= _REFRESH_SECONDS:
             shown = now
             seconds = now - started
-            bar.set_postfix_str(f"{people / seconds:.0f} people/s | {describe_shares(busy(), seconds)}", refresh=False)
+            parts = [f"{people / seconds:.0f} people/s", describe_shares(busy(), seconds)]
+            if number := passed_over():
+                parts.append(f"{number} passed over")
+            bar.set_postfix_str(" | ".join(parts), refresh=False)
         yield frame
 
 

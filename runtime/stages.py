@@ -54,6 +54,7 @@ class StageRunner:
         *,
         consumer_name: str = "write",
         depth: int = _DEFAULT_DEPTH,
+        keeps_up: bool = False,
         stopping: threading.Event | None = None,
     ) -> None:
         """Join the stages; nothing runs yet.
@@ -64,6 +65,8 @@ class StageRunner:
             stages: what is done to them, in this order.
             consumer_name: what the iterating thread is called in `busy`.
             depth: items that may wait between two stages.
+            keeps_up: where the first stage is slower than the source, older items are passed over for newer ones, in
+                place of the source waiting.
             stopping: ends the source when set (see `stop`); give one to a source that waits, so that it can look.
 
         Raises:
@@ -75,7 +78,10 @@ class StageRunner:
         if len(set(names)) < len(names):
             raise InputError(f"stages are called {', '.join(names)}; expected names that differ")
         self._stopping = stopping or threading.Event()
-        self._queues: list[BoundedQueue[Any]] = [BoundedQueue(depth) for _ in range(len(stages) + 1)]
+        self._queues: list[BoundedQueue[Any]] = [
+            BoundedQueue(depth, keeps_newest=keeps_up),
+            *(BoundedQueue(depth) for _ in stages),
+        ]
         self._meters = {name: _Meter() for name in names}
         self._threads = [self._thread(source_name, self._until_stopped(source), None, self._queues[0])]
         for stage, incoming, outgoing in zip(stages, self._queues, self._queues[1:], strict=False):
@@ -91,6 +97,10 @@ class StageRunner:
     def busy(self) -> dict[str, float]:
         """Seconds that each stage worked so far, waiting for other stages left out, in the order of the line."""
         return {name: meter.busy() for name, meter in self._meters.items()}
+
+    def passed_over(self) -> int:
+        """How many of the source's items the stages had no room for so far; 0 unless it `keeps_up`."""
+        return self._queues[0].passed_over
 
     def __enter__(self) -> "StageRunner":
         for thread in self._threads:

@@ -17,6 +17,7 @@ class Summary:
         embeddings: rows written.
         seconds: spent on reading, detecting and embedding.
         damaged: frames that could not be decoded.
+        passed_over: frames of a live source that others gave no time for; None where it waited instead.
         busy: seconds that each stage of a video's pipeline worked, waiting for others left out.
         interrupted: whether somebody ended it before the source did.
     """
@@ -27,6 +28,7 @@ class Summary:
     embeddings: int
     seconds: float
     damaged: int = 0
+    passed_over: int | None = None
     busy: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
@@ -42,6 +44,7 @@ class Summary:
         lines = [
             f"frames: {self.frames}{' (interrupted)' if self.interrupted else ''}",
             *([f"damaged frames left out: {self.damaged}"] if self.damaged else []),
+            *([f"frames passed over: {self.passed_over}"] if self.passed_over is not None else []),
             f"boxes: {self.boxes}",
             f"dropped (outside the frame): {self.dropped}",
             f"embeddings: {self.embeddings}",

@@ -12,6 +12,8 @@ from .motion import BoxMotion
 
 # Frames for which a person who is not seen is expected where they were heading.
 DEFAULT_PATIENCE = 15
+# However far apart the frames are, a person may be missed on this many but one.
+_LEAST_LOOKS = 3
 
 # Successive sightings that make a track; a detector is mostly wrong once.
 DEFAULT_CONFIRMATION = 2
@@ -49,7 +51,8 @@ class AppearanceTracker:
         """Start without tracks.
 
         Args:
-            patience: frames after which a person who is not seen is forgotten.
+            patience: frames after which a person who is not seen is forgotten; where frames are left out at least
+                three that are looked at, as far apart as the last two.
             confirmation: successive sightings from which on a person has a track; 1 gives everybody one at once.
 
         Raises:
@@ -64,6 +67,7 @@ class AppearanceTracker:
         self._confirmation = confirmation
         self._people: list[_Person] = []
         self._frame: int | None = None
+        self._pace = 0
         self._tracks = 0
 
     def update(
@@ -88,7 +92,12 @@ class AppearanceTracker:
             InputError: the frame is not a later one, or the arrays do not fit together or are not finite.
         """
         self._check(frame, boxes, scores, features)
-        self._move(1 if self._frame is None else frame - self._frame)
+        if self._frame is not None:
+            apart = frame - self._frame
+            # The pace is that of before: where a source is held up once, nobody is waited for any longer.
+            self._pace = self._pace or apart
+            self._move(apart)
+            self._pace = apart
         self._frame = frame
         tracks = np.full(len(boxes), NO_TRACK, np.int64)
         seen = set()
@@ -108,9 +117,10 @@ class AppearanceTracker:
         self._move(frames)
 
     def _move(self, frames: int) -> None:
+        patience = max(self._patience, _LEAST_LOOKS * self._pace)
         for person in self._people:
             person.unseen += frames
-        self._people = [person for person in self._people if person.unseen <= self._patience]
+        self._people = [person for person in self._people if person.unseen <= patience]
         for person in self._people:
             for _ in range(frames):
                 person.motion.predict()

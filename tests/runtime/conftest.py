@@ -1,9 +1,11 @@
 """Small models, videos and cameras for the runtime's tests."""
 
 import http.server
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -163,20 +165,49 @@ class Camera(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def run_mjpeg_camera(*connections: list[bytes]) -> Iterator[str]:
-    """The URL of an MJPEG camera on this machine that hangs up after each list of pictures."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera) as server:
-        server.connections = list(connections)  # type: ignore[attr-defined]
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    """Answers in a thread of its own."""
+    with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
+            yield
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def run_mjpeg_camera(*connections: list[bytes]) -> Iterator[str]:
+    """The URL of an MJPEG camera on this machine that hangs up after each list of pictures."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Camera)
+    server.connections = list(connections)  # type: ignore[attr-defined]
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}/video.mjpg"
 
 
 @pytest.fixture
 def mjpeg_camera() -> Callable[..., AbstractContextManager[str]]:
     """Runs an MJPEG camera on this machine that hangs up after each list of pictures, and gives its URL."""
     return run_mjpeg_camera
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    """Says nothing about what it gives."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def run_web_server(folder: Path) -> Iterator[str]:
+    """The URL of a web server on this machine that gives the files of a folder."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Files, directory=str(folder)))
+    with serving(server):
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.fixture
+def web_server() -> Callable[[Path], AbstractContextManager[str]]:
+    """Runs a web server on this machine that gives the files of a folder, and gives its URL."""
+    return run_web_server

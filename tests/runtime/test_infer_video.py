@@ -362,6 +362,61 @@ def test_a_stream_that_stops_returns_and_is_given_up(
     assert sum(1 for _ in read_frames(tmp_path / "out" / "annotated.mp4")) == 30
 
 
+def test_a_stream_that_is_kept_up_with(
+    boxes: Path,
+    tiny_model: Path,
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sources, "wait_for", lambda stopping, seconds: stopping.is_set())
+    pictures = [jpeg(number) for number in range(30)]
+    with mjpeg_camera(pictures[:12], pictures[12:]) as url:
+        arguments = (url, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--jsonl", "-")
+        assert run(*arguments, "--keep-up") == 2
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    numbers = [line["frame"] for line in lines]
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] == 29
+    assert f"frames passed over: {30 - len(numbers)}\n" in caplog.text
+    found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+    np.testing.assert_array_equal(found.frames, np.repeat(numbers, 2))
+
+
+def test_ctrl_c_while_frames_are_passed_over(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with endless("--keep-up") as process:
+        feed_until_rows(process, out, 40)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    printed = dict(line.split(b": ", 1) for line in stdout.splitlines())
+    found = Embeddings.load(out / "embeddings.npz")
+    assert found.frames is not None
+    assert printed[b"frames"] == b"%d (interrupted)" % (len(found) // 2)
+    assert int(printed[b"frames passed over"]) >= found.frames[-1] + 1 - len(found) // 2
+
+
+def test_what_waits_is_not_kept_up_with(
+    make_video: Callable[..., Path],
+    boxes: Path,
+    tiny_model: Path,
+    web_server: Callable[[Path], AbstractContextManager[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    video = make_video(frames=30)
+    arguments = ("--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--keep-up")
+    assert run(video, *arguments) == 2
+    assert f"--keep-up given with {video}, which waits for whoever reads it" in capsys.readouterr().err
+    with web_server(tmp_path) as url:
+        assert run(f"{url}/{video.name}", *arguments) == 2
+    assert f"{video.name}, which is a video of 30 frames and waits; leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_first_seconds_of_a_file(
     make_video: Callable[..., Path], boxes: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -1,9 +1,11 @@
 """The pipeline gives, in order, what one crop at a time gives."""
 
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,12 +18,12 @@ from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
 from runtime.gallery import Gallery
 from runtime.opencv_threads import one_opencv_thread
-from runtime.people import CropBatch, given_boxes
+from runtime.people import CropBatch, FindPeople, given_boxes
 from runtime.pipeline import EmbeddedFrame, Pipeline, embed_batches
 from runtime.sources import Backoff, Stream, VideoFile
 from runtime.stages import run_in_turn
 from runtime.tracking import AppearanceTracker
-from runtime.video import read_frames
+from runtime.video import Frame, read_frames
 
 
 @pytest.fixture
@@ -154,6 +156,86 @@ def test_after_a_gap_in_a_live_stream_nobody_gets_the_track_of_who_stood_there(
         find = given_boxes(dict.fromkeys(range(6), box))
         with Pipeline(stream, find, 1, embedder, tracker=AppearanceTracker(confirmation=1)).start() as runner:
             assert [int(frame.found.tracks[0]) for frame in runner] == tracks
+    assert stream.gaps == {3: pytest.approx(seconds)}
+
+
+class Announced(Stream):
+    """A stream that goes on after its first frame when that was taken, and says when it has ended."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, lambda: cv2.VideoCapture(url, cv2.CAP_FFMPEG), **options)
+        self.taken, self.ended = threading.Event(), threading.Event()
+
+    def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
+        for frame in super().frames(stopping, every):
+            yield frame
+            assert self.taken.wait(10)
+        self.ended.set()
+
+    def detect(self, find: FindPeople) -> FindPeople:
+        """As slow as can be: everything else comes while the first frame is looked at."""
+
+        def slow(frames: Sequence[Frame]) -> list[FrameBoxes]:
+            self.taken.set()
+            assert self.ended.wait(10)
+            return find(frames)
+
+        return slow
+
+
+@pytest.mark.parametrize(("every", "looked_at", "passed_over"), [(1, [0, 10, 11], 8), (2, [0, 8, 10], 3)])
+def test_frames_of_a_slow_pipeline_keep_their_numbers_and_times(
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tiny_model: Path,
+    every: int,
+    looked_at: list[int],
+    passed_over: int,
+) -> None:
+    pictures = [cv2.imencode(".jpg", np.full((48, 64, 3), 20 * n, np.uint8))[1].tobytes() for n in range(12)]
+    pictures[3] = b"\xff\xd8\xff" + bytes(200)
+    arrivals = itertools.count()
+    with mjpeg_camera(pictures[:7], pictures[7:]) as url, Embedder.open(tiny_model) as embedder:
+        stream = Announced(
+            url,
+            backoff=Backoff(patience=1),
+            clock=lambda: next(arrivals),
+            wait=lambda stopping, _: stopping.is_set(),
+        )
+        find = stream.detect(given_boxes({}))
+        with Pipeline(stream, find, 1, embedder, every=every, keep_pixels=True, keep_up=True).start() as runner:
+            frames = list(runner)
+    assert [frame.index for frame in frames] == looked_at
+    for frame in frames:
+        assert frame.pixels is not None
+        assert round(float(frame.pixels.mean()) / 20) == frame.index
+    # The clock goes on by one with each frame of the stream that was to be looked at, the damaged one left out.
+    come = [number for number in range(0, 12, every) if number != 3]
+    assert [frame.seconds for frame in frames] == [come.index(number) for number in looked_at]
+    assert runner.passed_over() == passed_over
+    assert stream.damaged == [3]
+    assert stream.count == 12
+
+
+@pytest.mark.parametrize(("seconds", "tracks"), [(0.2, [1, 1, 1]), (60.0, [1, 2, 2])])
+def test_a_gap_before_a_frame_that_was_passed_over(
+    mjpeg_camera: Callable[..., AbstractContextManager[str]], tiny_model: Path, seconds: float, tracks: list[int]
+) -> None:
+    pytest.importorskip("scipy", reason="SciPy is not installed")
+    picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    box = FrameBoxes.without_tracks(np.array([[20, 10, 10, 30]], np.float32), np.ones(1, np.float32))
+    arrivals = iter([0, 0.04, 0.08, 0.08 + seconds, 0.12 + seconds, 0.16 + seconds])
+    with mjpeg_camera([picture] * 3, [picture] * 3) as url, Embedder.open(tiny_model) as embedder:
+        stream = Announced(
+            url,
+            backoff=Backoff(patience=1),
+            clock=lambda: next(arrivals),
+            wait=lambda stopping, _: stopping.is_set(),
+        )
+        find = stream.detect(given_boxes(dict.fromkeys(range(6), box)))
+        tracker = AppearanceTracker(confirmation=1)
+        with Pipeline(stream, find, 1, embedder, tracker=tracker, keep_up=True).start() as runner:
+            found = [(frame.index, int(frame.found.tracks[0])) for frame in runner]
+    assert found == list(zip([0, 4, 5], tracks, strict=True))
     assert stream.gaps == {3: pytest.approx(seconds)}
 
 

@@ -1,6 +1,5 @@
 """Files, folders of frames, streams that stop and return, standard input."""
 
-import http.server
 import logging
 import subprocess
 import sys
@@ -167,22 +166,13 @@ def test_a_camera_whose_number_is_a_folder(tmp_path: Path, monkeypatch: pytest.M
         open_source("0001")
 
 
-def test_a_video_on_a_web_server_is_no_stream(make_video: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_video_on_a_web_server_is_no_stream(
+    make_video: Callable[..., Path], web_server: Callable[[Path], AbstractContextManager[str]], tmp_path: Path
+) -> None:
     video = make_video(frames=7)
-
-    def handler(*arguments: object) -> http.server.SimpleHTTPRequestHandler:
-        Quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-        return Quiet(*arguments, directory=str(tmp_path))
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            source = open_source(f"http://127.0.0.1:{server.server_port}/{video.name}")
-            frames = list(source.frames(threading.Event()))
-        finally:
-            server.shutdown()
-            thread.join()
+    with web_server(tmp_path) as url:
+        source = open_source(f"{url}/{video.name}")
+        frames = list(source.frames(threading.Event()))
     assert (source.live, source.total, len(frames)) == (False, 7, 7)
 
 

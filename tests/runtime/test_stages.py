@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
 from itertools import count, islice
 
 import pytest
@@ -173,6 +174,68 @@ def test_a_source_that_hangs_does_not_keep_back_what_it_gave(monkeypatch: pytest
         runner.stop()
         assert list(runner) == [10]
     released.set()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_source_that_is_not_to_wait_gives_its_newest_items(fails: bool) -> None:
+    taken, given = threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 0
+        assert taken.wait(10)
+        yield from range(1, 10)
+        given.set()
+        if fails:
+            raise ValueError("source failed")
+
+    def transform(items: Iterator[int]) -> Items:
+        for item in items:
+            taken.set()
+            assert given.wait(10)
+            yield item
+
+    found: list[int] = []
+    expected = pytest.raises(ValueError, match="source failed") if fails else nullcontext()
+    with StageRunner("source", source(), [Stage("a", transform)], depth=2, keeps_up=True) as runner, expected:
+        found.extend(runner)
+    assert found == [0, 8, 9]
+    assert runner.passed_over() == 7
+
+
+@settings(deadline=None, derandomize=True)
+@given(items=st.integers(0, 200), depth=st.integers(1, 4), times=st.integers(1, 3))
+def test_what_was_passed_over_is_counted(items: int, depth: int, times: int) -> None:
+    line = [each("a"), spread(times)]
+    with StageRunner("source", range(items), line, depth=depth, keeps_up=True) as runner:
+        found = list(runner)[::times]
+    assert found == sorted(set(found))
+    assert found[-depth:] == list(range(items))[-depth:]
+    assert len(found) + runner.passed_over() == items
+
+
+def test_stopping_passes_over_nothing_that_was_given() -> None:
+    taken, stopped, given = threading.Event(), threading.Event(), threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 0
+        assert taken.wait(10)
+        yield from range(1, 4)
+        given.set()
+        assert stopped.wait(10)
+        yield 4
+
+    def transform(items: Iterator[int]) -> Items:
+        for item in items:
+            taken.set()
+            assert stopped.wait(10)
+            yield item
+
+    with StageRunner("source", source(), [Stage("a", transform)], depth=2, keeps_up=True) as runner:
+        assert given.wait(10)
+        runner.stop()
+        stopped.set()
+        assert list(runner) == [0, 2, 3]
+    assert runner.passed_over() == 1
 
 
 def test_a_stage_may_ask_to_be_told_that_nothing_comes() -> None:

@@ -58,6 +58,25 @@ def test_frames_that_were_left_out_count() -> None:
     assert update(tracker, 36 + 16, boxes(3 * 52), LOOKS[:1]) == [2]
 
 
+def test_however_few_frames_are_looked_at_somebody_may_be_missed_on_two() -> None:
+    tracker = AppearanceTracker(confirmation=1, patience=15)
+    frames = iter(range(0, 1000, 12))
+    for _ in range(8):
+        assert update(tracker, next(frames), boxes(50), LOOKS[:1]) == [1]
+    for missed, track in ((2, 1), (3, 2)):
+        for _ in range(missed):
+            update(tracker, next(frames), boxes(), LOOKS[:0])
+        assert update(tracker, next(frames), boxes(50), LOOKS[:1]) == [track]
+
+
+def test_where_a_source_is_held_up_once_nobody_is_waited_for_any_longer() -> None:
+    for late, track in ((36, 1), (37, 2)):
+        tracker = AppearanceTracker(confirmation=1, patience=15)
+        for frame in range(0, 60, 12):
+            assert update(tracker, frame, boxes(50), LOOKS[:1]) == [1]
+        assert update(tracker, 48 + late, boxes(50), LOOKS[:1]) == [track]
+
+
 def test_frames_that_have_no_numbers_count_when_they_are_told_of() -> None:
     tracker = AppearanceTracker(confirmation=1, patience=15)
     for frame in range(20):
