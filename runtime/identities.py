@@ -97,13 +97,26 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
     rows = np.split(order, starts[1:]) if len(numbers) else []
     descriptors = np.empty((len(rows), features.shape[1]), np.float32)
     for track, each in enumerate(rows):
-        descriptors[track] = _descriptor(features, each)
+        descriptors[track] = describe_track(features, each)
     return Tracklets(
         tracks=numbers,
         descriptors=descriptors,
         first=np.array([frames[each].min() for each in rows], np.int64),
         last=np.array([frames[each].max() for each in rows], np.int64),
     )
+
+
+def describe_track(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The descriptor (D,) of one track, as in `describe_tracks`.
+
+    Args:
+        features: (N, D) float32, as there.
+        rows: (R,) int64, which of them are the track's; R is at least 1.
+    """
+    mean = _mean(features, rows)
+    similarity = np.concatenate([block @ mean for block in _blocks(features, rows)])
+    kept = np.argsort(-similarity, kind="stable")[: len(rows) - int(_LEFT_OUT * len(rows))]
+    return _mean(features, rows[np.sort(kept)])
 
 
 def identify(people: Tracklets, gallery: KnownPeople, threshold: float) -> Matches:
@@ -150,13 +163,6 @@ def link_tracks(people: Tracklets, threshold: float) -> NDArray[np.int64]:
         last_seen[best] = max(last_seen[best], people.last[track])
         identities[track] = best + 1
     return identities
-
-
-def _descriptor(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    mean = _mean(features, rows)
-    similarity = np.concatenate([block @ mean for block in _blocks(features, rows)])
-    kept = np.argsort(-similarity, kind="stable")[: len(rows) - int(_LEFT_OUT * len(rows))]
-    return _mean(features, rows[np.sort(kept)])
 
 
 def _mean(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -38,6 +38,7 @@ class Options:
         annotate: also write the video with boxes and labels.
         contact_sheets: also write an image of each identity's crops.
         json_lines: also write a line of JSON for every frame of a video to standard output.
+        embeddings: write them; without them something else of a video must be asked for.
         backend: what runs the model: see `runtime.backend_choice.open_backend`.
         device: of the model and the detector.
         batch_size: crops per call of the model; None is the model's choice.
@@ -64,6 +65,7 @@ class Options:
     annotate: bool = False
     contact_sheets: bool = False
     json_lines: bool = False
+    embeddings: bool = True
     backend: BackendName = "auto"
     device: Device = "auto"
     batch_size: int | None = None
@@ -79,15 +81,8 @@ class Options:
         if self.frame_offset is not None and self.boxes is None:
             raise InputError("--frame-offset given without --boxes; it shifts the frames of a boxes file only")
         self._check_identities()
-        if self.every < 1:
-            raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
-        if self.seconds is not None and not self.seconds > 0:
-            raise InputError(f"--seconds {self.seconds:g}; expected more than 0")
-        if self.keep_up and not is_stream(self.source):
-            raise InputError(
-                f"--keep-up given with {self.source}, which waits for whoever reads it; only frames of a stream, a "
-                "camera or standard input are passed over, leave it out"
-            )
+        self._check_frames()
+        self._check_results()
         if self.score is not None and self.detector is None:
             raise InputError("--score given without --detector; boxes from a file are all taken")
         if self.plugin is not None and self.model.suffix == ".onnx":
@@ -124,6 +119,7 @@ class Options:
                 ("--jsonl", self.json_lines),
                 ("--every", self.every != 1),
                 ("--seconds", self.seconds is not None),
+                ("--no-embeddings", not self.embeddings),
             )
             if wanted
         ]
@@ -140,6 +136,25 @@ class Options:
             raise InputError("--threshold given without --gallery or --tracks; it decides who is unknown")
         if self.threshold is not None and not -1 <= self.threshold <= 1:
             raise InputError(f"--threshold is {self.threshold}; expected a cosine similarity, -1 to 1")
+
+    def _check_frames(self) -> None:
+        if self.every < 1:
+            raise InputError(f"--every {self.every}; expected 1 for every frame, 2 for every other one, and so on")
+        if self.seconds is not None and not self.seconds > 0:
+            raise InputError(f"--seconds {self.seconds:g}; expected more than 0")
+        if self.keep_up and not is_stream(self.source):
+            raise InputError(
+                f"--keep-up given with {self.source}, which waits for whoever reads it; only frames of a stream, a "
+                "camera or standard input are passed over, leave it out"
+            )
+
+    def _check_results(self) -> None:
+        others = (self.gallery, self.tracks, self.annotate, self.contact_sheets, self.json_lines)
+        if not self.embeddings and not any(others):
+            raise InputError(
+                "--no-embeddings given, and nothing else is to be written; ask for something with --tracks, --gallery, "
+                "--jsonl -, --contact-sheets or --annotate"
+            )
 
     def _check_inputs_survive(self) -> None:
         outputs = {(self.out / name).resolve() for name in RESULTS}
@@ -239,6 +254,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         default=False,
         metavar="-",
         help="also write a line of JSON for every frame to standard output, as it comes, and nothing else there",
+    )
+    add(
+        "--no-embeddings",
+        dest="embeddings",
+        action="store_false",
+        help="do not write embeddings.npz, which grows by gigabytes an hour: what else was asked for is all of a video",
     )
     add("--annotate", action="store_true", help="also write annotated.mp4, the video with boxes, tracks and identities")
     add(

@@ -62,9 +62,12 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         keep_pixels=options.annotate,
         keep_up=options.keep_up,
     )
+    identified = options.tracks and (gallery is not None or threshold is not None)
     wanted = Wanted(
+        embeddings=options.embeddings,
         matches=gallery is not None,
-        tracks=TrackIdentities(gallery, threshold) if options.tracks else None,
+        tracks=options.tracks,
+        identities=TrackIdentities(gallery, threshold) if identified else None,
         annotated=source.rate / options.every if options.annotate else None,
         sheets=options.contact_sheets,
         json_lines=sys.stdout if options.json_lines else None,

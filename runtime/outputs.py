@@ -1,9 +1,9 @@
 """What is written of a video's people, frame by frame, and put in place together at the end."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -15,7 +15,8 @@ from .json_lines import JsonLines
 from .pipeline import EmbeddedFrame
 from .spool import EmbeddingsSpool
 from .tables import MatchesTable, TracksTable
-from .track_identities import TrackIdentities
+from .track_descriptors import TrackDescriptors
+from .track_identities import TrackIdentities, TrackIdentity
 from .unfinished import UnfinishedFolder
 
 EMBEDDINGS = "embeddings.npz"
@@ -26,6 +27,7 @@ SHEETS = "contact-sheets"
 # What a run may leave in its folder; what it does not write is removed, because it would belong to other embeddings.
 RESULTS = (EMBEDDINGS, MATCHES, TRACKS, ANNOTATED, SHEETS)
 SPOOL = "embeddings"
+DESCRIBED = "described-tracks"
 
 logger = logging.getLogger(__name__)
 
@@ -48,18 +50,22 @@ class Output(Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which results are wanted beside the embeddings.
+    """Which results are wanted.
 
     Attributes:
+        embeddings: all of them, with their frames, tracks and boxes.
         matches: the nearest person in a gallery.
-        tracks: a table of everyone with a track, who get their identities so; None without it.
+        tracks: a table of everyone with a track.
+        identities: how the tracks in table and sheets get theirs; None leaves them unknown, and sheets to single crops.
         annotated: the video with boxes and labels, with so many frames a second; None without it.
         sheets: a contact sheet of each identity.
         json_lines: where to write a line of JSON for every frame; None for nowhere.
     """
 
+    embeddings: bool = True
     matches: bool = False
-    tracks: TrackIdentities | None = None
+    tracks: bool = False
+    identities: TrackIdentities | None = None
     annotated: float | None = None
     sheets: bool = False
     json_lines: TextIO | None = None
@@ -100,7 +106,7 @@ class VideoOutputs:
         Raises:
             InputError: one of them cannot be written.
         """
-        for output in self._outputs.values():
+        for output in self._outputs:
             output.add(frame)
         # Last: a program that reads of a frame finds it in the files.
         if self._lines is not None:
@@ -117,9 +123,9 @@ class VideoOutputs:
         Raises:
             InputError: that fails.
         """
-        for output in self._outputs.values():
+        for output in self._outputs:
             output.finish()
-        names = [name for name in self._outputs if (self._folder.path / name).exists()]
+        names = [name for name in RESULTS if (self._folder.path / name).exists()]
         self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
         self._finished = True
 
@@ -137,7 +143,7 @@ class VideoOutputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for output in self._outputs.values():
+        for output in self._outputs:
             output.close()
         if self._live and not self._finished and isinstance(error, Exception):
             self._folder.keep()
@@ -145,19 +151,25 @@ class VideoOutputs:
         self._folder.__exit__(kind, error, traceback)
 
 
-def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Mapping[str, Output]:
-    outputs: dict[str, Output] = {}
+def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Sequence[Output]:
+    outputs: list[Output] = []
+    identities: Callable[[], Mapping[int, TrackIdentity]] | None = None
     if wanted.annotated is not None:
-        outputs[ANNOTATED] = _AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated))
+        outputs.append(_AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated)))
     if wanted.matches:
-        outputs[MATCHES] = MatchesTable(folder / MATCHES)
-    # Table and sheets ask for the same at the end.
-    identities = None if wanted.tracks is None else cache(partial(wanted.tracks.of_spool, folder / SPOOL))
-    if identities is not None:
-        outputs[TRACKS] = TracksTable(folder / TRACKS, identities)
+        outputs.append(MatchesTable(folder / MATCHES))
+    if wanted.identities is not None:
+        descriptors, of = TrackDescriptors(folder / DESCRIBED, embedding_size), wanted.identities.of
+        outputs.append(descriptors)
+        # Table and sheets ask for the same at the end.
+        identities = cache(lambda: of(descriptors.tracklets()))
+    if wanted.tracks:
+        outputs.append(TracksTable(folder / TRACKS, identities))
     if wanted.sheets:
-        outputs[SHEETS] = ContactSheets(folder / SHEETS, identities)
-    outputs[EMBEDDINGS] = _EmbeddingsOutput(folder, embedding_size)
+        outputs.append(ContactSheets(folder / SHEETS, identities))
+    # Last: what a killed run leaves of the others has every frame that the embeddings have.
+    if wanted.embeddings:
+        outputs.append(_EmbeddingsOutput(folder, embedding_size))
     return outputs
 
 

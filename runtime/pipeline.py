@@ -6,7 +6,7 @@ Each step is a stage in a thread of its own (see `runtime.stages`); frames leave
 import math
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Protocol
@@ -59,6 +59,10 @@ class Tracker(Protocol):
         """So many frames went by unseen that have no numbers, because a live source had stopped."""
         ...
 
+    def ended_tracks(self) -> list[int]:
+        """Numbers that nobody gets any more, of tracks that have ended since this was asked last."""
+        ...
+
 
 @dataclass(frozen=True)
 class EmbeddedFrame:
@@ -73,6 +77,7 @@ class EmbeddedFrame:
         images: N x height x width x 3 uint8, RGB: what the network saw of them.
         features: (N, D) float32, L2-normalised.
         matches: the nearest person in the gallery for each; None without a gallery.
+        ended_tracks: numbers that the tracker gives to nobody any more, from this frame on.
     """
 
     index: int
@@ -83,6 +88,7 @@ class EmbeddedFrame:
     images: NDArray[np.uint8]
     features: NDArray[np.float32]
     matches: Matches | None = None
+    ended_tracks: Sequence[int] = ()
 
     def name_of(self, row: int) -> str:
         """What the person in a row is called in tables and embeddings files."""
@@ -170,7 +176,8 @@ class Pipeline:
                     self.tracker.miss(round(stopped * self.source.rate))
                 latest = frame.index
                 tracks = self.tracker.update(frame.index, found.boxes, found.scores, frame.features)
-                frame = replace(frame, found=replace(found, tracks=tracks))
+                ended = self.tracker.ended_tracks()
+                frame = replace(frame, found=replace(found, tracks=tracks), ended_tracks=ended)
             if self.gallery is not None:
                 frame = replace(frame, matches=self.gallery.nearest(frame.features))
             yield frame

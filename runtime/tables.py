@@ -51,12 +51,12 @@ class TracksTable:
     runs, the last two are -2 and empty: who a track is, is known at its end.
     """
 
-    def __init__(self, path: Path, identities: Callable[[], Mapping[int, TrackIdentity]]) -> None:
+    def __init__(self, path: Path, identities: Callable[[], Mapping[int, TrackIdentity]] | None) -> None:
         """Start an empty table.
 
         Args:
             path: the file.
-            identities: called at the end: who the tracks are; those it does not name stay unknown.
+            identities: called at the end: who the tracks are; those it does not name stay unknown, all without it.
         """
         self._path = path
         self._identities = identities
@@ -74,7 +74,8 @@ class TracksTable:
     def finish(self) -> None:
         """Put the identities in; raises `InputError` where that fails."""
         self.close()
-        if identities := self._identities():
+        if self._identities is not None:
+            identities = self._identities()
             with atomic_path(self._path) as temporary, self._path.open(encoding="utf-8", newline="") as lines:
                 named = _Lines(temporary)
                 named.write(_with_identity(row, identities) for row in csv.reader(lines))

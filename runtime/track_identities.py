@@ -1,12 +1,9 @@
-"""Who the tracks of a finished video are, read from its spool, a part of one track at a time."""
+"""Who the tracks of a finished video are: for each its person."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from .identities import KnownPeople, describe_tracks, identify, link_tracks
+from .identities import KnownPeople, Tracklets, identify, link_tracks
 
 # Every cosine reaches it.
 _NEAREST = -2.0
@@ -31,23 +28,14 @@ class TrackIdentities:
 
     Attributes:
         gallery: of known people; None links the tracks of people who left and came back to one another.
-        threshold: least cosine similarity; None takes the nearest person in the gallery, and links nobody.
+        threshold: least cosine similarity; None takes the nearest person in the gallery. Without one it is needed.
     """
 
     gallery: KnownPeople | None
     threshold: float | None
 
-    def of_spool(self, folder: Path) -> Mapping[int, TrackIdentity]:
-        """By track, those of a spool (see `runtime.spool`) with at least one row; empty where nothing is to be found.
-
-        Args:
-            folder: the spool, complete.
-        """
-        if self.gallery is None and self.threshold is None:
-            return {}
-        tracks, frames = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("tracks", "frames"))
-        # Mapped: a track's rows are read when it is described, and not all of them at once.
-        people = describe_tracks(tracks, frames, np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False))
+    def of(self, people: Tracklets) -> Mapping[int, TrackIdentity]:
+        """By track, those of a whole video."""
         if self.gallery is None:
             assert self.threshold is not None  # noqa: S101
             linked = zip(people.tracks, link_tracks(people, self.threshold), strict=True)

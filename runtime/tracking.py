@@ -52,7 +52,7 @@ class AppearanceTracker:
 
         Args:
             patience: frames after which a person who is not seen is forgotten; where frames are left out at least
-                three that are looked at, as far apart as the last two.
+                three that are looked at, as far apart as the last ones.
             confirmation: successive sightings from which on a person has a track; 1 gives everybody one at once.
 
         Raises:
@@ -69,6 +69,7 @@ class AppearanceTracker:
         self._frame: int | None = None
         self._pace = 0
         self._tracks = 0
+        self._ended: list[int] = []
 
     def update(
         self,
@@ -97,7 +98,7 @@ class AppearanceTracker:
             # The pace is that of before: where a source is held up once, nobody is waited for any longer.
             self._pace = self._pace or apart
             self._move(apart)
-            self._pace = apart
+            self._pace = min(apart, 2 * self._pace)
         self._frame = frame
         tracks = np.full(len(boxes), NO_TRACK, np.int64)
         seen = set()
@@ -116,10 +117,16 @@ class AppearanceTracker:
         """So many frames went by unseen that have no numbers: people have moved on, or are forgotten."""
         self._move(frames)
 
+    def ended_tracks(self) -> list[int]:
+        """Numbers that nobody gets any more, of tracks that have ended since this was asked last."""
+        ended, self._ended = self._ended, []
+        return ended
+
     def _move(self, frames: int) -> None:
         patience = max(self._patience, _LEAST_LOOKS * self._pace)
         for person in self._people:
             person.unseen += frames
+        self._ended += [each.track for each in self._people if each.unseen > patience and each.track != NO_TRACK]
         self._people = [person for person in self._people if person.unseen <= patience]
         for person in self._people:
             for _ in range(frames):

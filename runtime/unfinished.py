@@ -63,6 +63,7 @@ class UnfinishedFolder:
                 if (self._out / name).is_dir():
                     _remove(self._out / name)
                 (self.path / name).replace(self._out / name)
+            self._made_out = False
         except OSError as error:
             raise InputError(f"cannot write to {self._out}: {error}; look at what is there") from error
 

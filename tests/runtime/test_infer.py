@@ -198,6 +198,7 @@ def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--annotate",), "which is no video; a folder or an image holds crops of people already"),
+        (("--no-embeddings",), "--no-embeddings given with"),
         (("--every", "2"), "--every given with"),
         (("--seconds", "2"), "--seconds given with"),
         (("--boxes", "b", "--detector", "d"), "given with --boxes and --detector; say where"),

@@ -63,6 +63,9 @@ class Counting:
     def miss(self, frames: int) -> None:
         raise AssertionError(f"nothing was missed: {frames}")
 
+    def ended_tracks(self) -> list[int]:
+        return []
+
 
 @pytest.mark.parametrize("batch_size", [1, 5, 32])
 @pytest.mark.parametrize("every", [1, 4])

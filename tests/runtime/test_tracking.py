@@ -87,6 +87,20 @@ def test_frames_that_have_no_numbers_count_when_they_are_told_of() -> None:
     assert update(tracker, 21, boxes(3 * 46), LOOKS[:1]) == [2]
 
 
+def test_which_tracks_have_ended() -> None:
+    tracker = AppearanceTracker(confirmation=2, patience=15)
+    update(tracker, 0, boxes(0, 200, 400), LOOKS[:3])
+    for frame in range(1, 4):
+        assert update(tracker, frame, boxes(0, 200), LOOKS[:2]) == [1, 2]
+    assert update(tracker, 18, boxes(0), LOOKS[:1]) == [1]
+    assert tracker.ended_tracks() == []
+    tracker.miss(1)
+    assert tracker.ended_tracks() == [2]
+    assert tracker.ended_tracks() == []
+    update(tracker, 40, boxes(0), LOOKS[:1])
+    assert tracker.ended_tracks() == [1]
+
+
 def test_who_is_seen_once_has_no_track() -> None:
     tracker = AppearanceTracker(confirmation=3)
     assert update(tracker, 0, boxes(0, 500), LOOKS[:2]) == [-1, -1]

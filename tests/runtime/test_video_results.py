@@ -19,11 +19,13 @@ from runtime.contact_sheet import ContactSheets
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.gallery import Matches
+from runtime.gallery_index import open_gallery
+from runtime.identities import describe_tracks
 from runtime.infer import main
 from runtime.json_lines import JsonLines
 from runtime.pipeline import EmbeddedFrame
 from runtime.tables import MatchesTable, TracksTable, write_matches
-from runtime.track_identities import TrackIdentity
+from runtime.track_identities import TrackIdentities, TrackIdentity
 
 SHADES = 200
 
@@ -293,6 +295,73 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     assert sheets_of(out) == ["track-000001.jpg", "track-000002.jpg"]
 
 
+@pytest.fixture
+def visits(tmp_path: Path) -> Path:
+    """Two people on 50 frames, one of whom is away in the middle; boxes without tracks."""
+    lines = [f"{frame},-1,45,5,15,30,1" for frame in range(1, 51)]
+    lines += [f"{frame},-1,5,5,15,30,1" for frame in (*range(1, 13), *range(35, 51))]
+    (tmp_path / "visits.txt").write_text("\n".join(lines))
+    return tmp_path / "visits.txt"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_tracks_that_ended_meanwhile_are_who_all_their_embeddings_say(
+    make_video: Callable[..., Path], tiny_model: Path, visits: Path, tmp_path: Path, named: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    known = Embeddings(generator.normal(size=(4, 6)), np.arange(4), np.ones(4, np.int64), np.array(list("abcd")))
+    known.save(tmp_path / "gallery.npz")
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--tracks"]
+    options = ["--gallery", str(tmp_path / "gallery.npz")] if named else ["--threshold=0.5"]
+    out = tmp_path / "out"
+    assert main([*arguments, *options, "--out", str(out)]) == 0
+    found = Embeddings.load(out / "embeddings.npz")
+    assert found.tracks is not None
+    assert found.frames is not None
+    people = describe_tracks(found.tracks, found.frames, found.features)
+    gallery = open_gallery(tmp_path / "gallery.npz") if named else None
+    expected = TrackIdentities(gallery, None if named else 0.5).of(people)
+    rows = {int(row[1]): (int(row[10]), row[11]) for row in rows_of(out / "tracks.csv")}
+    assert len(rows) == 3
+    for track, identity in expected.items():
+        similarity = "" if identity.similarity is None else f"{identity.similarity:.4f}"
+        assert rows[track] == (identity.person_id, similarity)
+
+
+def test_without_embeddings_the_other_results_are_the_same(
+    make_video: Callable[..., Path],
+    tiny_model: Path,
+    visits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = Embeddings(np.eye(4, 6, dtype=np.float32), np.arange(4), np.ones(4, np.int64), np.array(list("abcd")))
+    known.save(tmp_path / "gallery.npz")
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--tracks"]
+    arguments += ["--gallery", str(tmp_path / "gallery.npz"), "--contact-sheets", "--jsonl", "-"]
+    assert main([*arguments, "--out", str(tmp_path / "with")]) == 0
+    lines = capsys.readouterr().out
+    # What an earlier run left would belong to other results.
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "embeddings.npz").touch()
+    assert main([*arguments, "--no-embeddings", "--out", str(tmp_path / "without")]) == 0
+    assert capsys.readouterr().out == lines
+
+    def content(out: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    both = content(tmp_path / "with")
+    del both["embeddings.npz"]
+    assert content(tmp_path / "without") == both
+    assert len(both) > 3
+
+
+def test_lines_alone(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments, "--no-embeddings", "--jsonl", "-"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 12
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_few_frames_a_second_are_joined_all_the_same(
     make_video: Callable[..., Path], tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -320,6 +389,7 @@ def test_a_video_without_people_has_an_empty_table(
         (("--threshold", ".5"), "--threshold given without --gallery or --tracks"),
         (("--tracks", "--threshold", "2"), "--threshold is 2.0; expected a cosine similarity"),
         (("--detector", "d", "--contact-sheets"), "--contact-sheets given without identities"),
+        (("--no-embeddings",), "--no-embeddings given, and nothing else is to be written; ask for something"),
     ],
 )
 def test_refused(
