@@ -234,6 +234,10 @@ def _run(arguments: list[str]) -> Callable[[], None]:
             raise InputError(f"{message}{see} `{where} --help`") from error
         except ModuleNotFoundError as error:
             raise _missing(error) from error
+        except SystemExit as error:  # Typer's own, where nobody reads what is printed any more
+            if isinstance(error.__context__, BrokenPipeError):
+                raise error.__context__ from None
+            raise
         if status == INTERRUPTED:  # Typer swallows Ctrl-C and returns what a shell would see
             raise KeyboardInterrupt
 

@@ -2,13 +2,17 @@
 
 import logging
 import os
+import select
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from .errors import LgeuError
 
 # What a shell reports of a program that Ctrl-C ended.
 INTERRUPTED = 130
+# Likewise of one that ended because nobody reads what it prints, as after `| head -1`.
+UNREAD = 141
 
 
 def speaks_for_all() -> bool:
@@ -39,10 +43,41 @@ def run_command(program: str, command: Callable[[], None]) -> int:
             that goes through instead. Processes that were launched together raise it together, and the first prints it.
 
     Returns:
-        0, the `exit_status` of the `LgeuError` raised, or 130 after Ctrl-C.
+        0, the `exit_status` of the `LgeuError` raised, 130 after Ctrl-C, or 141 where nobody reads standard output.
     """
     try:
+        status = _status(program, command)
+        # At its own end Python would complain about what is left.
+        print(end="", flush=True)
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout):
+            raise
+        discard(sys.stdout)
+        return UNREAD
+    return status
+
+
+def discard(stream: TextIO) -> None:
+    """Let what is written to `stream`, and what it still holds, go nowhere: nobody reads it any more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+def _is_unread(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream, 0)
+    # Asked for nothing, it tells of errors only: the other end is closed.
+    return bool(poll.poll(0))
+
+
+def _status(program: str, command: Callable[[], None]) -> int:
+    try:
         command()
+    except SystemExit as error:
+        # argparse ends the process after its help.
+        if error.code:
+            raise
     except LgeuError as error:
         if os.environ.get("LGEU_TRACEBACK") == "1":
             raise

@@ -2,9 +2,9 @@
 
 import json
 import logging
-import os
 from typing import Any, TextIO
 
+from .console import discard
 from .embeddings import NO_TRACK, UNKNOWN_PERSON
 from .errors import InputError
 from .pipeline import EmbeddedFrame
@@ -39,7 +39,7 @@ class JsonLines:
         except BrokenPipeError:
             self.reader_is_gone = True
             logger.warning("warning: nobody reads the JSON lines any more")
-            _discard(self._stream)
+            discard(self._stream)
         except OSError as error:
             raise InputError(f"cannot write the JSON lines: {error.strerror}; free some space") from error
 
@@ -70,10 +70,3 @@ def _person(frame: EmbeddedFrame, row: int) -> dict[str, Any]:
         "person": str(matches.person_names[row]) or None if matches is not None else None,
         "similarity": None if matches is None else round(float(matches.scores[row]), 4),
     }
-
-
-def _discard(stream: TextIO) -> None:
-    """Let what the stream still holds go nowhere: Python would complain about it at its own end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, stream.fileno())
-    os.close(null)

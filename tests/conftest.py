@@ -5,6 +5,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -60,6 +61,26 @@ def _ctrl_c() -> Iterator[None]:
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def unread(repository: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python with these arguments, and its standard output is a pipe that nobody reads any more."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        reading, writing = os.pipe()
+        os.close(reading)
+        with os.fdopen(writing, "w") as pipe:
+            return subprocess.run(
+                [sys.executable, *map(str, arguments)],
+                env={**os.environ, "PYTHONPATH": str(repository), "PYTHONUNBUFFERED": ""},
+                stdout=pipe,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+
+    return run
 
 
 @pytest.fixture(scope="session")

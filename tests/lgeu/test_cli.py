@@ -179,6 +179,15 @@ def test_options_that_would_be_ignored_are_refused(
         assert named in capfd.readouterr().err
 
 
+# What Typer flushes itself, what it prints through ours, and what ends the process inside it.
+@pytest.mark.parametrize("arguments", ["--help", "--version", "infer --help"])
+def test_a_reader_that_is_gone_is_no_fault(
+    unread: Callable[..., subprocess.CompletedProcess[str]], arguments: str
+) -> None:
+    done = unread("-m", "lgeu", *arguments.split())
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_ctrl_c_is_status_130(monkeypatch: pytest.MonkeyPatch, people: Path, tmp_path: Path, repository: Path) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

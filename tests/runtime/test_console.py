@@ -1,6 +1,9 @@
 """What a command line makes of how its work ended."""
 
 import logging
+import subprocess
+import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -21,6 +24,33 @@ def test_exit_statuses(error: BaseException, status: int, capsys: pytest.Capture
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert printed.err.startswith("lgeu: ")
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("end", ["", "; raise CheckFailedError('off')", "; sys.exit()"])
+@pytest.mark.parametrize("letters", [1, 100_000])
+def test_nobody_reads_what_is_printed(
+    unread: Callable[..., subprocess.CompletedProcess[str]], letters: int, end: str, buffered: bool
+) -> None:
+    code = (
+        "import sys; from runtime.console import run_command; from runtime.errors import CheckFailedError\n"
+        f"def command(): print({letters} * 'a'){end}\n"
+        "sys.exit(run_command('lgeu', command))"
+    )
+    done = unread(*([] if buffered else ["-u"]), "-c", code)
+    assert done.returncode == 141
+    assert done.stderr in ("", "lgeu: error: off\n")
+
+
+def test_a_pipe_to_another_program_that_breaks_is_a_bug() -> None:
+    with pytest.raises(BrokenPipeError):
+        run_command("lgeu", lambda: raising(BrokenPipeError()))
+
+
+def test_without_a_standard_output() -> None:
+    code = "import sys; from runtime.console import run_command; sys.exit(run_command('lgeu', lambda: print('a')))"
+    done = subprocess.run(["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code], check=False)
+    assert done.returncode == 0
 
 
 def test_success_is_silent(capsys: pytest.CaptureFixture[str]) -> None:

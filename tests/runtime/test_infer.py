@@ -186,6 +186,22 @@ def test_a_password_is_not_shown(tiny_model: Path, tmp_path: Path, capsys: pytes
     check_one_line("rtsp://127.0.0.1:9/ch1 is no image", capsys)
 
 
+def test_results_are_in_place_when_nobody_reads_what_was_done(
+    make_video: Callable[..., Path],
+    boxes: Path,
+    tiny_model: Path,
+    repository: Path,
+    tmp_path: Path,
+    unread: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    script, out = repository / "runtime" / "infer.py", tmp_path / "out"
+    done = unread(script, make_video(), "--model", tiny_model, "--boxes", boxes, "--out", out)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert len(Embeddings.load(out / "embeddings.npz")) == 4
+
+
 def check_one_line(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr()
     assert printed.out == ""
