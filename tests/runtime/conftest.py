@@ -1,8 +1,6 @@
 """Small models, videos and cameras for the runtime's tests."""
 
 import http.server
-import socketserver
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -12,6 +10,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from local_servers import serving
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -162,19 +161,6 @@ class Camera(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
-
-
-@contextmanager
-def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    """Answers in a thread of its own."""
-    with server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @contextmanager
