@@ -11,7 +11,7 @@ from .detector import DEFAULT_SCORE
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
 from .outputs import RESULTS
-from .sources import describe_source, is_stream
+from .sources import STANDARD_INPUT, Backoff, describe_source, is_stream
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Options:
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         seconds: look only at the first ones of a video, or of a stream from its first frame on; None for all of it.
         keep_up: pass over frames of a live source that come while others are still worked on.
+        reconnect: seconds to wait, in all, for a stream or a camera that has stopped; None takes the default.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`; boxes without tracks are joined into some.
         threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None
@@ -59,6 +60,7 @@ class Options:
     every: int = 1
     seconds: float | None = None
     keep_up: bool = False
+    reconnect: float | None = None
     gallery: Path | None = None
     tracks: bool = False
     threshold: float | None = None
@@ -147,6 +149,13 @@ class Options:
                 f"--keep-up given with {self.source}, which waits for whoever reads it; only frames of a stream, a "
                 "camera or standard input are passed over, leave it out"
             )
+        if self.reconnect is not None and (self.source == STANDARD_INPUT or not is_stream(self.source)):
+            raise InputError(
+                f"--reconnect given with {describe_source(self.source)}; only a stream or a camera is opened again, "
+                "leave it out"
+            )
+        if self.reconnect is not None and not self.reconnect >= 0:
+            raise InputError(f"--reconnect {self.reconnect:g}; expected seconds, 0 or more, or inf")
 
     def _check_results(self) -> None:
         others = (self.gallery, self.tracks, self.annotate, self.contact_sheets, self.json_lines)
@@ -225,6 +234,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--keep-up",
         action="store_true",
         help="pass over frames of a stream or a camera that come while others are still worked on (default: they wait)",
+    )
+    add(
+        "--reconnect",
+        type=float,
+        metavar="S",
+        help="wait so many seconds for a stream or a camera that stopped, before the run ends with an error "
+        f"(default {Backoff().patience:g}; inf: for ever)",
     )
     add(
         "--gallery",

@@ -20,7 +20,7 @@ from .outputs import VideoOutputs, Wanted
 from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
 from .pipeline import EmbeddedFrame, Pipeline
 from .progress import pipeline_progress
-from .sources import Source, open_source
+from .sources import Backoff, Source, open_source
 from .stages import StageRunner
 from .summary import Summary
 from .track_identities import TrackIdentities
@@ -44,11 +44,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
     Raises:
         LgeuError: see the parts.
     """
-    source = open_source(options.source)
-    if options.keep_up and not source.live:
-        raise InputError(
-            f"--keep-up given with {source.name}, which is a video of {source.total} frames and waits; leave it out"
-        )
+    source = _open_source(options)
     people = _people(options, source)
     pipeline = Pipeline(
         source=source,
@@ -62,16 +58,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         keep_pixels=options.annotate,
         keep_up=options.keep_up,
     )
-    identified = options.tracks and (gallery is not None or threshold is not None)
-    wanted = Wanted(
-        embeddings=options.embeddings,
-        matches=gallery is not None,
-        tracks=options.tracks,
-        identities=TrackIdentities(gallery, threshold) if identified else None,
-        annotated=source.rate / options.every if options.annotate else None,
-        sheets=options.contact_sheets,
-        json_lines=sys.stdout if options.json_lines else None,
-    )
+    wanted = _wanted(options, source, gallery, threshold)
     with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
         runner = pipeline.start()
         # Until all is in its place: an hour of video is not to be lost while its results are completed.
@@ -88,6 +75,18 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         logger.warning("%s\nthe results until then are written to %s", summary, options.out)
         raise source.failure
     return summary
+
+
+def _open_source(options: Options) -> Source:
+    backoff = Backoff() if options.reconnect is None else Backoff(patience=options.reconnect)
+    source = open_source(options.source, backoff)
+    for option, given in (("--keep-up", options.keep_up), ("--reconnect", options.reconnect is not None)):
+        if given and not source.live:
+            raise InputError(
+                f"{option} given with {source.name}, which is a video of {source.total} frames and no live stream; "
+                "leave it out"
+            )
+    return source
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,19 @@ def _tracker(options: Options, people: _People) -> AppearanceTracker | None:
     if given or not options.tracks:
         return None
     return AppearanceTracker()
+
+
+def _wanted(options: Options, source: Source, gallery: KnownPeople | None, threshold: float | None) -> Wanted:
+    identified = options.tracks and (gallery is not None or threshold is not None)
+    return Wanted(
+        embeddings=options.embeddings,
+        matches=gallery is not None,
+        tracks=options.tracks,
+        identities=TrackIdentities(gallery, threshold) if identified else None,
+        annotated=source.rate / options.every if options.annotate else None,
+        sheets=options.contact_sheets,
+        json_lines=sys.stdout if options.json_lines else None,
+    )
 
 
 @dataclass

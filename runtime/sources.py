@@ -91,12 +91,13 @@ class Backoff:
             wait = min(wait * 2, self.longest)
 
 
-def open_source(source: Path | str) -> Source:
+def open_source(source: Path | str, backoff: Backoff = Backoff()) -> Source:
     """Find out what `source` is and open it.
 
     Args:
         source: a video file, a folder of frames as images (in the order of their names), a stream's URL (RTSP, HTTP
             or what else FFmpeg reads), a camera's number, or `-` for what standard input gives (e.g. MJPEG).
+        backoff: how long to wait before a stream or a camera that stopped is opened again.
 
     Raises:
         InputError: it does not exist or cannot be opened.
@@ -111,9 +112,9 @@ def open_source(source: Path | str) -> Source:
     if text.isdecimal():
         if len(text) > _MOST_DIGITS:
             raise InputError(f"{name} is no camera that OpenCV can open; cameras are numbered from 0")
-        return Stream(name, lambda: cv2.VideoCapture(int(text)))
+        return Stream(name, lambda: cv2.VideoCapture(int(text)), backoff=backoff)
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
-    return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts))
+    return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts), backoff=backoff)
 
 
 def describe_source(source: Path | str) -> str:

@@ -399,6 +399,54 @@ def test_ctrl_c_while_frames_are_passed_over(endless: Callable[..., subprocess.P
     assert int(printed[b"frames passed over"]) >= found.frames[-1] + 1 - len(found) // 2
 
 
+@pytest.mark.parametrize(("seconds", "attempts"), [("0", 0), ("7", 3), ("inf", 50)])
+def test_how_long_a_stream_is_waited_for(
+    boxes: Path,
+    tiny_model: Path,
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: str,
+    attempts: int,
+) -> None:
+    waited: list[float] = []
+
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        waited.append(seconds)
+        return len(waited) == 50
+
+    monkeypatch.setattr(sources, "wait_for", wait)
+    with mjpeg_camera([jpeg(number) for number in range(30)]) as url:
+        arguments = (url, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--reconnect", seconds)
+        assert run(*arguments) == (0 if seconds == "inf" else 2)
+    assert len(waited) == attempts
+
+
+@pytest.mark.parametrize(
+    ("source", "seconds", "message"),
+    [
+        ("-", "9", "--reconnect given with standard input; only a stream or a camera is opened again"),
+        ("VIDEO", "9", "--reconnect given with"),
+        ("rtsp://camera/1", "-1", "--reconnect -1; expected seconds, 0 or more, or inf"),
+        ("rtsp://camera/1", "nan", "--reconnect nan; expected seconds"),
+    ],
+)
+def test_waits_that_make_no_sense(
+    make_video: Callable[..., Path],
+    boxes: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    source: str,
+    seconds: str,
+    message: str,
+) -> None:
+    given = make_video() if source == "VIDEO" else source
+    arguments = (given, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out")
+    assert run(*arguments, f"--reconnect={seconds}") == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_waits_is_not_kept_up_with(
     make_video: Callable[..., Path],
     boxes: Path,
@@ -413,7 +461,7 @@ def test_what_waits_is_not_kept_up_with(
     assert f"--keep-up given with {video}, which waits for whoever reads it" in capsys.readouterr().err
     with web_server(tmp_path) as url:
         assert run(f"{url}/{video.name}", *arguments) == 2
-    assert f"{video.name}, which is a video of 30 frames and waits; leave it out" in capsys.readouterr().err
+    assert f"{video.name}, which is a video of 30 frames and no live stream; leave it out" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
