@@ -111,7 +111,7 @@ def _check_on_gpu(
         )
         return False
     with open_plan(engine, built, library, None if built.plugin_embedded else plugin) as plan:
-        check_tensors(engine, read_tensors(plan), library.trt, manifest)
+        check_tensors(engine, read_tensors(plan, library.trt), library.trt, manifest)
         if built.flavour == "tensorrt":
             _check_level(engine, built, plan.hardware_compatibility_level.name)
     return True

@@ -79,7 +79,7 @@ def open_plan(path: Path, built: EngineManifest, library: TensorRTLibrary, plugi
         ManifestError: the library refuses the file.
     """
     collecting = collecting_logger(library.trt)
-    runtime = create_runtime(library.trt, collecting, built)
+    runtime = create_runtime(library.trt, collecting, allow_host_code=built.holds_host_code)
     if plugin is not None:
         load_plugin(library, plugin)
     engine = runtime.deserialize_cuda_engine(path.read_bytes())

@@ -3,7 +3,8 @@
 import shlex
 from pathlib import Path
 
-from runtime.engine_batch import fit_batch
+import numpy as np
+
 from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError
 from runtime.files import write_bytes
@@ -44,15 +45,15 @@ def write_trtexec_inputs(dataset: ReidDataset, manifest: Manifest, out: Path) ->
     engine = manifest.engine
     profiles = engine.profiles if engine else (_ANY_BATCH,)
     largest = max(profile.max for profile in profiles)
-    shape = (manifest.height, manifest.width, 3)
     images = (*dataset.query, *dataset.gallery)
     save_manifest(out, manifest)
     arguments = []
     for number, start in enumerate(progress(range(0, len(images), largest), "writing inputs", unit="batch")):
         crops = [dataset.read(image) for image in images[start : start + largest]]
         index = engine.profile_for(len(crops)) if engine else 0
-        pixels = fit_batch(preprocess_batch(crops, manifest.height, manifest.width, "BGR"), profiles[index], shape)
-        batch = network_input(pixels, manifest.input_format)
+        pixels = preprocess_batch(crops, manifest.height, manifest.width, "BGR")
+        black = max(profiles[index].min - len(pixels), 0)
+        batch = network_input(np.pad(pixels, [(0, black), (0, 0), (0, 0), (0, 0)]), manifest.input_format)
         path = out / f"{number:04d}.bin"
         write_bytes(path, batch.tobytes())
         options = [

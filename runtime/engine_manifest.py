@@ -1,5 +1,6 @@
 """What a manifest says of an engine beside what it says of the model: who built it, for what, and from which files."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -94,20 +95,26 @@ class EngineManifest:
         return self.plugin_embedded or self.version_compatible
 
     def profile_for(self, count: int) -> int:
-        """Index of the profile in which a batch of `count` images runs.
+        """See `choose_profile`."""
+        return choose_profile(self.profiles, count)
 
-        The one for which the fewest images must be added; among equals the one that was tuned for the nearest size, by
-        the ratio of the two; among these the first.
 
-        Raises:
-            InputError: no profile takes so many, or there are none.
-        """
-        if not 1 <= count <= self.max_batch:
-            raise InputError(f"a batch has {count} images; expected 1 to {self.max_batch}")
+def choose_profile(profiles: Sequence[BatchProfile], count: int) -> int:
+    """Index of the profile in which a batch of `count` images runs.
 
-        def cost(index: int) -> tuple[int, float]:
-            profile = self.profiles[index]
-            size = max(count, profile.min)
-            return size, max(size, profile.opt) / min(size, profile.opt)
+    The one for which the fewest images must be added; among equals the one that was tuned for the nearest size, by the
+    ratio of the two; among these the first.
 
-        return min((index for index, each in enumerate(self.profiles) if each.max >= count), key=cost)
+    Raises:
+        InputError: no profile takes so many, or there are none.
+    """
+    most = max(profile.max for profile in profiles)
+    if not 1 <= count <= most:
+        raise InputError(f"a batch has {count} images; expected 1 to {most}")
+
+    def cost(index: int) -> tuple[int, float]:
+        profile = profiles[index]
+        size = max(count, profile.min)
+        return size, max(size, profile.opt) / min(size, profile.opt)
+
+    return min((index for index, each in enumerate(profiles) if each.max >= count), key=cost)

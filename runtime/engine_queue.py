@@ -1,11 +1,12 @@
 """Batches through an engine, so that one is copied to the GPU while the one before it is computed."""
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from threading import Lock
-from typing import cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,10 @@ from numpy.typing import NDArray
 from .backend import StageTimes
 from .cuda_graphs import CudaGraphs
 from .device import CudaDevice
-from .engine_batch import fit_batch
-from .engine_manifest import EngineManifest
-from .engine_slot import PendingBatch, Slot
+from .engine_manifest import choose_profile
+from .engine_slot import BatchLayout, PendingBatch, Slot
 from .errors import DeviceError, InputError
 from .freeing import current_if_possible, free_later
-from .manifest import Manifest
-from .preprocess import network_input
 from .tensorrt_engine import TensorRTEngine
 
 _SLOTS = 2
@@ -30,8 +28,8 @@ class Streams:
     """Two streams, so that an upload needs not wait for what is computed.
 
     Attributes:
-        upload: of the images.
-        compute: of the engine, and of the embeddings' way back: on the other stream they would hold up the next upload.
+        upload: of the input.
+        compute: of the engine, and of the output's way back: on the other stream it would hold up the next upload.
     """
 
     upload: int
@@ -40,6 +38,9 @@ class Streams:
 
 # Timed events: before the upload, behind it, behind the network, behind the download.
 Marks = tuple[int, int, int, int]
+
+# Writes a batch into the array that is given.
+Fill = Callable[[NDArray[Any]], None]
 
 
 class EngineQueue:
@@ -51,7 +52,7 @@ class EngineQueue:
 
     def __init__(
         self,
-        manifest: Manifest,
+        layout: BatchLayout,
         engine: TensorRTEngine,
         device: CudaDevice,
         streams: Streams,
@@ -61,7 +62,7 @@ class EngineQueue:
         """Allocate what batches of the largest size need; the device is current.
 
         Args:
-            manifest: the engine's.
+            layout: of the engine's batches.
             engine: queues on `streams.compute`.
             device: the GPU.
             streams: of nobody else's.
@@ -71,15 +72,11 @@ class EngineQueue:
         Raises:
             DeviceError: too little memory.
         """
-        self._manifest = manifest
-        self._described = cast("EngineManifest", manifest.engine)
+        self._layout = layout
         self._engine = engine
         self._device = device
         self._streams = streams
-        self._slots = [
-            Slot(manifest, self._described.max_batch, engine.create_contexts(), device, resources)
-            for _ in range(_SLOTS)
-        ]
+        self._slots = [Slot(layout, engine.create_contexts(), device, resources) for _ in range(_SLOTS)]
         self._next = cycle(self._slots)
         self._graphs = None if engine.captures_itself else CudaGraphs(device, streams.compute, name)
         if self._graphs is not None:
@@ -88,13 +85,27 @@ class EngineQueue:
         self._order = Lock()
         self._closed = False
 
-    def submit(self, images: NDArray[np.uint8]) -> PendingBatch:
-        """Queue a batch; see `runtime.tensorrt_backend.TensorRTBackend.submit`."""
-        with self._order:
-            return self._submit(images)
+    def submit(self, count: int, fill: Fill) -> PendingBatch:
+        """Queue a batch; waits while two are on their way.
 
-    def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
-        """Run a batch by itself; see `runtime.tensorrt_backend.TensorRTBackend.run_timed`."""
+        Args:
+            count: of its items. Where the engine takes no batch so small, zeros are put behind them.
+            fill: writes them into page-locked memory: count x input shape, of the layout's type.
+
+        Raises:
+            InputError: a batch cannot have so many items, or the queue is closed.
+            DeviceError: the GPU refused.
+        """
+        with self._order:
+            return self._submit(count, fill)
+
+    def run_timed(self, count: int, fill: Fill) -> tuple[NDArray[np.float32], StageTimes]:
+        """Run a batch by itself; the output, and where its time went by the GPU's own clock.
+
+        Raises:
+            InputError: see `submit`.
+            DeviceError: the GPU failed.
+        """
         with self._order:
             self._check_open()
             for slot in self._slots:
@@ -102,36 +113,40 @@ class EngineQueue:
                     slot.finish()
             with self._device.current(), ExitStack() as resources:
                 begin, uploaded, computed, downloaded = marks = _create_marks(self._device, resources)
-                embeddings = self._submit(images, marks).result()
+                output = self._submit(count, fill, marks).result()
                 seconds = self._device.seconds_between
-                return embeddings, StageTimes(
+                return output, StageTimes(
                     upload=seconds(begin, uploaded),
                     compute=seconds(uploaded, computed),
                     download=seconds(computed, downloaded),
                 )
 
     def close(self) -> None:
-        """Wait for what is on its way, whose embeddings stay to be had, and take no more."""
+        """Wait for what is on its way, whose output stays to be had, and take no more; a second call does nothing."""
         with self._order:
+            if self._closed:
+                return
             self._closed = True
             for slot in self._slots:
                 with slot.lock:
                     slot.finish()
+            # Where waiting for a batch failed, its copies may still be under way.
+            self._drain()
 
     def _check_open(self) -> None:
         if self._closed:
-            raise InputError("this embedder is closed; open the engine again")
+            raise InputError("this engine is closed; open it again")
 
-    def _submit(self, images: NDArray[np.uint8], marks: Marks | None = None) -> PendingBatch:
+    def _submit(self, count: int, fill: Fill, marks: Marks | None = None) -> PendingBatch:
         self._check_open()
-        profile = self._described.profile_for(len(images))
-        image_shape = (self._manifest.height, self._manifest.width, 3)
-        fitted = fit_batch(images, self._described.profiles[profile], image_shape)
+        profile = choose_profile(self._layout.profiles, count)
         slot = next(self._next)
         with slot.lock:
             slot.finish()
-            batch = self._stage(fitted, slot)
-            slot.pending = pending = PendingBatch(slot, len(images))
+            batch = self._staging(slot, max(count, self._layout.profiles[profile].min))
+            fill(batch[:count])
+            batch[count:] = 0
+            slot.pending = pending = PendingBatch(slot, count)
             try:
                 with self._device.current():
                     self._queue(batch, profile, slot, marks)
@@ -142,16 +157,12 @@ class EngineQueue:
                 raise
             return pending
 
-    def _stage(self, images: NDArray[np.uint8], slot: Slot) -> NDArray[np.uint8] | NDArray[np.float32]:
-        """The batch as the engine takes it, in page-locked memory."""
-        shape = (len(images), *self._manifest.input_shape)
-        kind = np.dtype(self._manifest.input_type)
-        size = int(np.prod(shape)) * kind.itemsize
-        return network_input(images, self._manifest.input_format, out=slot.input[:size].view(kind).reshape(shape))
+    def _staging(self, slot: Slot, size: int) -> NDArray[Any]:
+        """Page-locked memory for a batch as the engine takes it."""
+        shape, kind = (size, *self._layout.input_shape), self._layout.input_type
+        return slot.input[: math.prod(shape) * kind.itemsize].view(kind).reshape(shape)
 
-    def _queue(
-        self, batch: NDArray[np.uint8] | NDArray[np.float32], profile: int, slot: Slot, marks: Marks | None
-    ) -> None:
+    def _queue(self, batch: NDArray[Any], profile: int, slot: Slot, marks: Marks | None) -> None:
         device, upload, compute = self._device, self._streams.upload, self._streams.compute
 
         def mark(stage: int, stream: int) -> None:
@@ -159,19 +170,19 @@ class EngineQueue:
                 device.record_event(marks[stage], stream)
 
         mark(0, upload)
-        device.upload(slot.images, batch, upload)
+        device.upload(slot.device_input, batch, upload)
         mark(1, upload)
         device.record_event(slot.uploaded, upload)
         device.wait_for_event(compute, slot.uploaded)
         self._compute(batch.shape, profile, slot)
         mark(2, compute)
-        device.download(slot.output[: len(batch)], slot.embeddings, compute)
+        device.download(slot.output[: len(batch)], slot.device_output, compute)
         mark(3, compute)
         device.record_event(slot.done, compute)
 
     def _compute(self, shape: tuple[int, ...], profile: int, slot: Slot) -> None:
         def prepare(context: int) -> Callable[[], None]:
-            return self._engine.prepare(context, shape, slot.images, slot.embeddings)
+            return self._engine.prepare(context, shape, slot.device_input, slot.device_output)
 
         def work() -> None:
             prepare(slot.contexts[profile])()
@@ -179,7 +190,7 @@ class EngineQueue:
         if self._graphs is None:
             work()
         else:
-            key = profile, shape, slot.images
+            key = profile, shape, slot.device_input
             self._graphs.run(key, work, lambda: prepare(self._engine.create_context(profile)))
 
     def _drain(self) -> None:

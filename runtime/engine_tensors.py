@@ -1,4 +1,4 @@
-"""Whether a deserialised engine has the tensors and batch sizes of its manifest."""
+"""What a deserialised engine takes and gives, against what its manifest promises."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,23 @@ from .errors import ManifestError
 from .manifest import Manifest
 from .onnx_tensors import INPUT, OUTPUT
 
-# Name, mode, type and shape, as TensorRT has them.
-_Tensor = tuple[str, Any, Any, tuple[int, ...]]
+
+@dataclass(frozen=True)
+class EngineTensor:
+    """An input or output of an engine.
+
+    Attributes:
+        name: of the tensor.
+        kind: its type, a `DataType` of TensorRT's.
+        shape: its sizes; -1 where one is dynamic.
+    """
+
+    name: str
+    kind: Any
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.kind} {self.shape}"
 
 
 @dataclass(frozen=True)
@@ -20,22 +35,28 @@ class EngineTensors:
     """What an engine takes and gives.
 
     Attributes:
-        tensors: its inputs and outputs.
-        profiles: the batch sizes it accepts; none where it has no input `images`.
+        inputs: in the engine's order.
+        outputs: likewise.
+        profiles: the batch sizes that its first input accepts; none where it has no input.
     """
 
-    tensors: tuple[_Tensor, ...]
+    inputs: tuple[EngineTensor, ...]
+    outputs: tuple[EngineTensor, ...]
     profiles: tuple[BatchProfile, ...]
 
+    def __str__(self) -> str:
+        return f"{_listing(self.inputs)} -> {_listing(self.outputs)}"
 
-def read_tensors(engine: Any) -> EngineTensors:
+
+def read_tensors(engine: Any, trt: ModuleType) -> EngineTensors:
     """The tensors and batch sizes of a deserialised `ICudaEngine`."""
-    tensors = tuple(_read(engine, engine.get_tensor_name(index)) for index in range(engine.num_io_tensors))
-    has_input = any(name == INPUT for name, *_ in tensors)
-    shapes = [
-        engine.get_tensor_profile_shape(INPUT, index) for index in range(engine.num_optimization_profiles * has_input)
-    ]
-    return EngineTensors(tensors, tuple(BatchProfile(*(shape[0] for shape in each)) for each in shapes))
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
+    return EngineTensors(
+        inputs=tuple(_read(engine, name) for name in inputs),
+        outputs=tuple(_read(engine, name) for name in names if name not in inputs),
+        profiles=tuple(_profiles(engine, _read(engine, inputs[0]))) if inputs else (),
+    )
 
 
 def check_tensors(path: Path, found: EngineTensors, trt: ModuleType, manifest: Manifest) -> None:
@@ -52,23 +73,32 @@ def check_tensors(path: Path, found: EngineTensors, trt: ModuleType, manifest: M
     Raises:
         ManifestError: another name, type or shape, or other batch profiles.
     """
-    promised = (
-        (INPUT, trt.TensorIOMode.INPUT, getattr(trt, manifest.input_type), (-1, *manifest.input_shape)),
-        (OUTPUT, trt.TensorIOMode.OUTPUT, trt.float32, (-1, manifest.embedding_size)),
+    promised = EngineTensors(
+        (EngineTensor(INPUT, getattr(trt, manifest.input_type), (-1, *manifest.input_shape)),),
+        (EngineTensor(OUTPUT, trt.float32, (-1, manifest.embedding_size)),),
+        found.profiles,
     )
-    # An engine for a single batch size has that size where others have -1.
-    sized = [(name, mode, kind, (-1, *shape[1:])) for name, mode, kind, shape in found.tensors]
-    if tuple(sorted(sized, key=lambda tensor: tensor[0] != INPUT)) != promised:
-        raise ManifestError(
-            f"{path} has the tensors {_listing(found.tensors)}; its manifest promises {_listing(promised)}: build it "
-            "again"
-        )
+    if (_of_any_batch(found.inputs), _of_any_batch(found.outputs)) != (promised.inputs, promised.outputs):
+        raise ManifestError(f"{path} has the tensors {found}; its manifest promises {promised}: build it again")
     check_profiles(path, cast("EngineManifest", manifest.engine), found.profiles)
 
 
-def _read(engine: Any, name: str) -> _Tensor:
-    return (name, engine.get_tensor_mode(name), engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
+def _read(engine: Any, name: str) -> EngineTensor:
+    return EngineTensor(name, engine.get_tensor_dtype(name), tuple(engine.get_tensor_shape(name)))
 
 
-def _listing(tensors: tuple[_Tensor, ...]) -> str:
-    return ", ".join(f"{name} {kind} {shape}" for name, _, kind, shape in tensors)
+def _profiles(engine: Any, tensor: EngineTensor) -> list[BatchProfile]:
+    indices = range(engine.num_optimization_profiles)
+    if tensor.shape[:1] != (-1,):
+        return [BatchProfile(*tensor.shape[:1] * 3) for _ in indices]
+    shapes = [engine.get_tensor_profile_shape(tensor.name, index) for index in indices]
+    return [BatchProfile(*(shape[0] for shape in each)) for each in shapes]
+
+
+def _of_any_batch(tensors: tuple[EngineTensor, ...]) -> tuple[EngineTensor, ...]:
+    """An engine for a single batch size has that size where others have -1."""
+    return tuple(EngineTensor(each.name, each.kind, (-1, *each.shape[1:])) for each in tensors)
+
+
+def _listing(tensors: tuple[EngineTensor, ...]) -> str:
+    return ", ".join(map(str, tensors)) or "nothing"

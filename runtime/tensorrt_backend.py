@@ -3,18 +3,22 @@
 from contextlib import ExitStack
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backend import PendingEmbeddings, Processor, StageTimes
+from .batch_checks import check_images
 from .device import open_device
 from .engine_manifest import EngineManifest
 from .engine_match import check_architecture, check_engine_file, check_platform, check_version, find_plugin
 from .engine_queue import EngineQueue, create_streams
+from .engine_slot import BatchLayout
+from .engine_tensors import check_tensors
 from .freeing import current_if_possible, free_later
 from .manifest import read_engine_manifest
+from .preprocess import network_input
 from .tensorrt_engine import TensorRTEngine
 from .tensorrt_library import TensorRTLibrary, default_plugin, load_plugin, load_tensorrt
 
@@ -79,7 +83,8 @@ class TensorRTBackend:
             InputError: see `run`.
             DeviceError: the GPU refused.
         """
-        return self._queue.submit(images)
+        self._check(images)
+        return self._queue.submit(len(images), lambda out: self._write(images, out))
 
     def run_timed(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], StageTimes]:
         """`run`, and where its time went by the GPU's own clock.
@@ -88,7 +93,8 @@ class TensorRTBackend:
             InputError: see `run`.
             DeviceError: the GPU failed.
         """
-        return self._queue.run_timed(images)
+        self._check(images)
+        return self._queue.run_timed(len(images), lambda out: self._write(images, out))
 
     def close(self) -> None:
         """Wait for what is on its way, whose embeddings stay to be had, and free the engine and its memory."""
@@ -101,9 +107,25 @@ class TensorRTBackend:
         device = self._device
         with device.current(), ExitStack() as held:
             streams = create_streams(device, held)
-            engine = TensorRTEngine(path, self.manifest, library, device, streams.compute, held)
-            self._queue = EngineQueue(self.manifest, engine, device, streams, path.name, held)
+            described = cast("EngineManifest", self.manifest.engine)
+            engine = TensorRTEngine(
+                path, library, device, streams.compute, held, allow_host_code=described.holds_host_code
+            )
+            check_tensors(path, engine.tensors, library.trt, self.manifest)
+            layout = BatchLayout(
+                input_shape=self.manifest.input_shape,
+                input_type=np.dtype(self.manifest.input_type),
+                output_shape=(self.manifest.embedding_size,),
+                profiles=described.profiles,
+            )
+            self._queue = EngineQueue(layout, engine, device, streams, path.name, held)
             return held.pop_all()
+
+    def _check(self, images: NDArray[np.uint8]) -> None:
+        check_images(images, (self.manifest.height, self.manifest.width, 3), self.max_batch)
+
+    def _write(self, images: NDArray[np.uint8], out: NDArray[Any]) -> None:
+        network_input(images, self.manifest.input_format, out=out)
 
     def _free(self, held: ExitStack) -> None:
         with current_if_possible(self._device):

@@ -4,26 +4,24 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from .device import CudaDevice
-from .engine_manifest import EngineManifest
-from .engine_tensors import check_tensors, read_tensors
+from .engine_tensors import read_tensors
 from .errors import DeviceError, ManifestError
 from .freeing import free_later
-from .manifest import Manifest
-from .onnx_tensors import INPUT, OUTPUT
 from .tensorrt_library import TensorRTLibrary, create_runtime
 from .tensorrt_log import collecting_logger, complaint
 
 
 class TensorRTEngine:
-    """Queues batches of an engine on one stream, by one thread at a time.
+    """Queues batches of an engine with one input and one output on one stream, by one thread at a time.
 
     An execution context stays in its profile, so that none is switched while batches run. On one stream they run one
     after the other, so that all work in the same scratch memory, as large as the neediest profile's.
 
     Attributes:
+        tensors: what it takes and gives, which is for the caller to check.
         captures_itself: TensorRT-RTX makes CUDA graphs of its own, once its kernels for a batch size are compiled; one
             captured from outside could keep the slower kernels that it starts with.
     """
@@ -31,24 +29,25 @@ class TensorRTEngine:
     def __init__(
         self,
         path: Path,
-        manifest: Manifest,
         library: TensorRTLibrary,
         device: CudaDevice,
         stream: int,
         resources: ExitStack,
+        *,
+        allow_host_code: bool = False,
     ) -> None:
-        """Deserialise an engine that belongs to `manifest`, `library` and `device`; the device is current.
+        """Deserialise an engine that belongs to `library` and `device`; the device is current.
 
         Args:
             path: the engine.
-            manifest: the engine's.
             library: TensorRT, with the engine's plugin loaded.
             device: the GPU.
             stream: that the batches will be queued on.
             resources: gives back what is held, also when a later step of this fails.
+            allow_host_code: see `create_runtime`.
 
         Raises:
-            ManifestError: it cannot be deserialised, or is not what the manifest says.
+            ManifestError: it cannot be deserialised.
             DeviceError: the GPU refused, e.g. for want of memory.
         """
         self.captures_itself = library.flavour == "tensorrt-rtx"
@@ -57,7 +56,7 @@ class TensorRTEngine:
         self._stream = stream
         logger = collecting_logger(library.trt)
         self._messages: list[str] = logger.errors
-        self._runtime = create_runtime(library.trt, logger, cast("EngineManifest", manifest.engine))
+        self._runtime = create_runtime(library.trt, logger, allow_host_code=allow_host_code)
         self._engine: Any = None
         self._context_options: Any = None
         resources.callback(self._release_engine)
@@ -66,7 +65,7 @@ class TensorRTEngine:
             raise ManifestError(
                 f"{path} cannot be deserialised ({complaint(self._messages)}); build it again on this machine"
             )
-        check_tensors(path, read_tensors(self._engine), library.trt, manifest)
+        self.tensors = read_tensors(self._engine, library.trt)
         self._scratch_size = int(self._engine.device_memory_size_v2)
         self._scratch = device.allocate(self._scratch_size) if self._scratch_size else 0
         if self._scratch:
@@ -99,14 +98,14 @@ class TensorRTEngine:
             raise DeviceError(f"the engine refused its profile {profile} ({complaint(self._messages)})")
         return len(contexts) - 1
 
-    def prepare(self, context: int, shape: tuple[int, ...], images: int, embeddings: int) -> Callable[[], None]:
+    def prepare(self, context: int, shape: tuple[int, ...], source: int, target: int) -> Callable[[], None]:
         """Set what an execution context computes from now on; the device is current, here and in what is returned.
 
         Args:
             context: its number.
             shape: of the input.
-            images: address of the input, which must stay as it is while a batch is on its way.
-            embeddings: address of the output, which is not to be used by others meanwhile.
+            source: address of the input, which must stay as it is while a batch is on its way.
+            target: address of the output, which is not to be used by others meanwhile.
 
         Returns:
             What queues a batch.
@@ -116,9 +115,10 @@ class TensorRTEngine:
         """
         self._messages.clear()
         contexts = self._contexts
-        if not contexts[context].set_input_shape(INPUT, shape):
+        (taken,), (given,) = self.tensors.inputs, self.tensors.outputs
+        if not contexts[context].set_input_shape(taken.name, shape):
             raise DeviceError(f"the engine refused the input shape {shape} ({complaint(self._messages)})")
-        for name, address in ((INPUT, images), (OUTPUT, embeddings)):
+        for name, address in ((taken.name, source), (given.name, target)):
             if not contexts[context].set_tensor_address(name, address):
                 raise DeviceError(f"the engine refused the address of {name} ({complaint(self._messages)})")
         return partial(self._enqueue, context, shape[0])

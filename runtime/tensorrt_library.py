@@ -11,7 +11,7 @@ from typing import Any
 
 from .dependencies import require
 from .device import open_device
-from .engine_manifest import EngineManifest, Flavour
+from .engine_manifest import Flavour
 from .errors import DeviceError, InputError, MissingDependencyError
 from .files import require_file
 from .plugin_library import OPERATOR_VERSION, check_plugin_library
@@ -131,13 +131,13 @@ def plugin_errors(path: Path, errors: list[str]) -> Iterator[None]:
         set_handler(handler_type())
 
 
-def create_runtime(trt: ModuleType, logger: Any, engine: EngineManifest) -> Any:
-    """The `IRuntime` for an engine. One that has code for the CPU inside, the plugin's, is allowed to run it.
+def create_runtime(trt: ModuleType, logger: Any, *, allow_host_code: bool) -> Any:
+    """The `IRuntime` for an engine. One that has code for the CPU inside, the plugin's, has to be allowed to run it.
 
     That is no more trust than in a plugin library that lies beside an engine: use engines of your own only.
     """
     runtime = trt.Runtime(logger)
-    if engine.holds_host_code:
+    if allow_host_code:
         runtime.engine_host_code_allowed = True
     return runtime
 

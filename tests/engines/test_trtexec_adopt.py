@@ -126,7 +126,7 @@ def test_a_plan_of_tensorrt_that_does_not_name_the_plugin_is_opened_without_it(
     for module in ("adopt", "targets"):
         monkeypatch.setattr(f"engines.{module}.current_gpu_architecture", lambda: "SM86")
     monkeypatch.setattr("engines.adopt.open_plan", open_plan)
-    monkeypatch.setattr("engines.adopt.read_tensors", lambda plan: None)
+    monkeypatch.setattr("engines.adopt.read_tensors", lambda *arguments: None)
     monkeypatch.setattr("engines.adopt.check_tensors", lambda *arguments: None)
     engine = tmp_path / "model.engine"
     engine.write_bytes(b"ftrt of another kind")

@@ -1,4 +1,4 @@
-"""Which engines are refused before a GPU is looked for, with a real TensorRT-RTX engine; and how batches are padded."""
+"""Which engines are refused before a GPU is looked for, with a real TensorRT-RTX engine."""
 
 import dataclasses
 import logging
@@ -13,7 +13,6 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.embedder import Embedder
-from runtime.engine_batch import fit_batch
 from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import DeviceError, InputError, ManifestError
 from runtime.files import sha256
@@ -151,27 +150,3 @@ def free_memory() -> int:
     runtime = pytest.importorskip("cuda.bindings.runtime", reason="cuda-python is not installed")
     _, free, _ = runtime.cudaMemGetInfo()
     return int(free)
-
-
-@pytest.mark.parametrize(("count", "padded"), [(1, 3), (2, 3), (3, 3), (4, 4), (8, 8)])
-def test_small_batches_are_padded(count: int, padded: int) -> None:
-    images = np.random.default_rng(10).integers(1, 256, (count, *SHAPE), np.uint8)
-    batch = fit_batch(images, BatchProfile(3, 4, 8), SHAPE)
-    assert batch.shape == (padded, *SHAPE)
-    np.testing.assert_array_equal(batch[:count], images)
-    assert not batch[count:].any()
-    assert fit_batch(images[:, :, ::-1], BatchProfile(1, 4, 8), SHAPE).flags.c_contiguous
-
-
-@pytest.mark.parametrize(
-    "images",
-    [
-        np.zeros((0, *SHAPE), np.uint8),
-        np.zeros((9, *SHAPE), np.uint8),
-        np.zeros((2, 8, 16, 3), np.uint8),
-        np.zeros((2, *SHAPE), np.float32),
-    ],
-)
-def test_refused_batches(images: Any) -> None:
-    with pytest.raises(InputError, match=r"expected 1 to 8 RGB images of shape \(16, 8, 3\) and type uint8"):
-        fit_batch(images, BatchProfile(3, 4, 8), SHAPE)

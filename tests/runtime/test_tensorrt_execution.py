@@ -5,9 +5,10 @@ No engine is executed by TensorRT here: that needs a GPU.
 
 import dataclasses
 import logging
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,37 @@ def test_chunks_padding_and_memory(
     # 11 crops as 5, 5 and 1, then 6 as 5 and 1; the engine's smallest batch is 2.
     assert [shape[0] for shape in trt.computed] == [5, 5, 2, 5, 2]
     assert gpu.closed
+
+
+def test_small_batches_are_padded_with_black(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT) -> None:
+    seen = []
+    compute = trt.oracle
+
+    def look(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        seen.append(images.copy())
+        return compute(images)
+
+    trt.oracle = look
+    with closing(TensorRTBackend(engine)) as backend:
+        for images in (batch_of(5), batch_of(5), batch_of(1)):
+            backend.run(images)
+    np.testing.assert_array_equal(seen[-1], np.concatenate([batch_of(1), np.zeros((1, *SHAPE), np.uint8)]))
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        np.zeros((0, *SHAPE), np.uint8),
+        np.zeros((6, *SHAPE), np.uint8),
+        np.zeros((2, 8, 16, 3), np.uint8),
+        np.zeros((2, *SHAPE), np.float32),
+    ],
+)
+def test_refused_batches(engine: Path, gpu: SimulatedGpu, trt: SimulatedTensorRT, images: Any) -> None:
+    with closing(TensorRTBackend(engine)) as backend:
+        for run in (backend.run, backend.submit, backend.run_timed):
+            with pytest.raises(InputError, match=r"expected 1 to 5 RGB images of shape \(16, 8, 3\) and type uint8"):
+                run(images)
 
 
 def test_an_engine_that_takes_planes_of_floats(
@@ -389,7 +421,7 @@ def test_whichever_call_fails_on_opening_everything_is_freed(
         another.fail_at = number
         trt.gpu = another
         monkeypatch.setattr("runtime.tensorrt_backend.open_device", lambda opened=another: opened)
-        with pytest.raises(DeviceError, match=f"call {number} failed"):
+        with pytest.raises((DeviceError, ManifestError), match=f"call {number} failed"):
             TensorRTBackend(engine)
         assert another.closed
         assert not another.depth
@@ -411,7 +443,7 @@ def test_whichever_call_fails_in_a_run_the_next_is_right(
             gpu.fail_at = None
             np.testing.assert_allclose(backend.run(batch_of(4)), oracle(batch_of(4)), atol=1e-6)
     assert len(failures) > 12
-    assert all(message.endswith("failed") for message in failures)
+    assert all(re.search(r"call \d+ failed", message) for message in failures)
     backend.close()
     assert gpu.closed
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from simulated_gpu import SimulatedGpu
 
+from runtime.errors import DeviceError
+
 Oracle = Callable[[NDArray[np.uint8]], NDArray[np.float64]]
 
 
@@ -63,6 +65,15 @@ class SimulatedTensorRT:
         self._objects.add(made)
         return made
 
+    def refuses(self) -> bool:
+        """Whether the GPU fails this call, which TensorRT says by what it returns and to its logger."""
+        try:
+            with self.gpu.call():
+                return False
+        except DeviceError as error:
+            self.logger.log(1, str(error))
+            return True
+
     def assert_gone(self) -> None:
         """Engines and contexts free memory when they go, which needs the GPU."""
         assert not len(self._objects), list(self._objects)
@@ -77,10 +88,11 @@ class Runtime:
 
     def deserialize_cuda_engine(self, plan: bytes) -> "Engine | None":
         assert plan == b"plan"
-        with self._trt.gpu.call():
-            self._trt.host_code_allowed = self.engine_host_code_allowed
-            if self._trt.readable:
-                return self._trt.watched(Engine(self._trt))
+        if self._trt.refuses():
+            return None
+        self._trt.host_code_allowed = self.engine_host_code_allowed
+        if self._trt.readable:
+            return self._trt.watched(Engine(self._trt))
         self._trt.logger.log(1, "Serialization assertion failed")
         return None
 
@@ -120,8 +132,9 @@ class Engine:
 
     def create_execution_context(self, options: Any) -> "Context | None":
         assert options == "user" or options in self._trt.configured
-        with self._trt.gpu.call():
-            return self._trt.watched(Context(self._trt)) if self._trt.has_context else None
+        if self._trt.refuses() or not self._trt.has_context:
+            return None
+        return self._trt.watched(Context(self._trt))
 
 
 @dataclass
@@ -154,11 +167,12 @@ class Context:
         self._state.changes += 1
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
-        with self._trt.gpu.call():
-            self._profile = profile
-            self._shape = None
-            self._state.changes += 1
-            return self._trt.switches and profile < len(self._trt.batches)
+        if self._trt.refuses():
+            return False
+        self._profile = profile
+        self._shape = None
+        self._state.changes += 1
+        return self._trt.switches and profile < len(self._trt.batches)
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self._trt.moved += self._addresses.get(name, address) != address
@@ -178,8 +192,10 @@ class Context:
             trt.logger.log(1, "illegal memory access")
             return False
         assert shape is not None
-        source, destination = self._addresses["images"], self._addresses["embeddings"]
-        planar = trt.tensors["images"][1] == "FLOAT"
+        (taken,) = (name for name, (mode, *_) in trt.tensors.items() if mode == "in")
+        (given,) = trt.tensors.keys() - {taken}
+        source, destination = self._addresses[taken], self._addresses[given]
+        planar = trt.tensors[taken][1] == "FLOAT"
         kind = np.dtype(np.float32 if planar else np.uint8)
         state, changes, captured = self._state, self._state.changes, trt.gpu.capturing
         if not captured:
@@ -196,6 +212,10 @@ class Context:
             result = trt.oracle(images.transpose(0, 2, 3, 1) if planar else images).astype(np.float32)
             trt.gpu.at(destination, result.nbytes)[:] = result.view(np.uint8).reshape(-1)
 
-        trt.gpu.queue(stream, compute)
+        try:
+            trt.gpu.queue(stream, compute)
+        except DeviceError as error:
+            trt.logger.log(1, str(error))
+            return False
         trt.enqueued.append(shape)
         return True
