@@ -1,7 +1,8 @@
 """`lgeu bench --video`: how fast a video goes through the pipeline here, and which stage the others wait for."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class VideoPlan:
     Attributes:
         video: a file or a folder of frames.
         boxes: MOT file with its people.
-        detector: YOLOX in ONNX that finds them; one of the two.
+        detector: YOLOX in ONNX, or an engine of it, that finds them; one of the two.
         frames: to measure over; None for all.
         rounds: how often.
         device: of the detector.
@@ -53,13 +54,15 @@ class VideoPlan:
                 f"{describe_source(self.video)} is a stream, which is as fast as it comes; measure with a video file"
             )
 
-    def people(self) -> tuple[FindPeople, int]:
-        """How people are found, and on how many frames at once."""
+    @contextmanager
+    def people(self) -> Iterator[tuple[FindPeople, int]]:
+        """How people are found, and on how many frames at once; for the length of the block."""
         if self.detector is None:
             assert self.boxes is not None  # noqa: S101
-            return given_boxes(read_boxes(self.boxes)), 1
-        detector = YoloxDetector(self.detector, device=self.device)
-        return detected_by(detector), frames_at_once(detector, live=False)
+            yield given_boxes(read_boxes(self.boxes)), 1
+            return
+        with YoloxDetector(self.detector, device=self.device) as detector:
+            yield detected_by(detector), frames_at_once(detector, live=False)
 
 
 def bench_video(embedder: Embedder, plan: VideoPlan, about: Mapping[str, Any], json: Path | None) -> None:
@@ -74,13 +77,13 @@ def bench_video(embedder: Embedder, plan: VideoPlan, about: Mapping[str, Any], j
     Raises:
         LgeuError: something cannot be opened, or a stage failed.
     """
-    find, at_once = plan.people()
     size = embedder.manifest.embedding_size
 
     def make() -> Pipeline:
         return Pipeline(open_source(Path(plan.video)), find, at_once, embedder)
 
     with (
+        plan.people() as (find, at_once),
         tempfile.TemporaryDirectory() as folder,
         EmbeddingsSpool(Path(folder), size) as spool,
         progress(list[int](), "measuring", total=2 * plan.rounds, unit="turn") as bar,

@@ -1,8 +1,9 @@
-"""Finding people with a YOLOX detector in ONNX, as its authors export it."""
+"""Finding people with a YOLOX detector as its authors export it, in ONNX, or with an engine of it."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, cast
+from types import TracebackType
 
 import cv2
 import numpy as np
@@ -11,14 +12,12 @@ from numpy.typing import NDArray
 from .backend import Device
 from .boxes import FrameBoxes
 from .errors import DeviceError, InputError
-from .onnxruntime_session import first_line, open_session
+from .yolox_network import BEFORE_CLASSES, STRIDES, open_yolox
 
 DEFAULT_SCORE = 0.3
 
-_STRIDES = (8, 16, 32)
 _PAD = 114
 _PERSON = 0
-_BEFORE_CLASSES = 5
 # YOLOX's own threshold.
 _LARGEST_OVERLAP = 0.45
 
@@ -27,37 +26,39 @@ class YoloxDetector:
     """Finds people in frames; for one thread at a time.
 
     Attributes:
-        takes_batches: whether the file takes several frames at once.
+        max_batch: how many frames it takes at once; None for any number.
 
     Example:
-        found = YoloxDetector(Path("yolox_nano.onnx")).detect(frame)
+        with YoloxDetector(Path("yolox_nano.onnx")) as detector:
+            found = detector.detect(frame)
     """
 
     def __init__(self, path: Path, *, score: float = DEFAULT_SCORE, device: Device = "auto") -> None:
         """Open a detector.
 
         Args:
-            path: YOLOX in ONNX: input N x 3 x H x W float32, BGR 0-255, letterboxed with 114, N dynamic or 1; output
-                N x anchors x (5 + classes), decoded in the file (`--decode_in_inference`) or not, which is seen from
-                its values; class 0 is a person.
+            path: YOLOX in ONNX, or an engine that TensorRT built from that: input N x 3 x H x W float32, BGR 0-255,
+                letterboxed with 114, N dynamic or 1 (in an engine, any); output N x cells x (5 + classes), decoded in
+                the file (`--decode_in_inference`) or not, which is seen from its values; class 0 is a person.
             score: smallest objectness times class probability of a box, in (0, 1).
-            device: see `open_session`.
+            device: where an ONNX file runs, see `open_session`; an engine runs on the GPU.
 
         Raises:
             InputError: the file is not such a detector, or `score` is out of range.
             DeviceError: the device asked for cannot be used, or the file fails there.
+            MissingDependencyError: what runs the file is not installed.
         """
         if not 0 < score < 1:
             raise InputError(f"detector score is {score}; expected a number between 0 and 1")
-        self._session = open_session(path, device)
         self._score = score
-        self._input = self._session.get_inputs()[0].name
-        self._height, self._width = _input_size(path, self._session)
-        self.takes_batches = not isinstance(self._session.get_inputs()[0].shape[0], int)
-        self._cells, self._strides = _grid(self._height, self._width)
-        _check_output(path, self._session, len(self._strides))
-        (nobody,) = self._run(np.full((1, 3, self._height, self._width), _PAD, np.float32))
-        self._decoded = _is_decoded(nobody[:, :2], self._cells, self._strides)
+        with ExitStack() as opened:
+            self._network = opened.enter_context(closing(open_yolox(path, device)))
+            self.max_batch = self._network.max_batch
+            self._height, self._width = self._network.height, self._network.width
+            self._cells, self._strides = _grid(self._height, self._width)
+            (nobody,) = self._run(np.full((1, 3, self._height, self._width), _PAD, np.float32))
+            self._decoded = _is_decoded(nobody[:, :2], self._cells, self._strides)
+            opened.pop_all()
 
     def detect(self, frame: NDArray[np.uint8]) -> FrameBoxes:
         """Find people.
@@ -69,12 +70,12 @@ class YoloxDetector:
             Boxes and scores, best first; edges may lie outside the frame.
 
         Raises:
-            DeviceError: ONNX Runtime failed.
+            DeviceError: what runs it failed.
         """
         return self.detect_batch([frame])[0]
 
     def detect_batch(self, frames: Sequence[NDArray[np.uint8]]) -> list[FrameBoxes]:
-        """Find people in several frames: in one call where the file takes batches, else one after the other.
+        """Find people in several frames, as many at once as it takes.
 
         Args:
             frames: each H x W x 3 uint8, BGR, of any sizes.
@@ -83,29 +84,43 @@ class YoloxDetector:
             As `detect`, for each frame.
 
         Raises:
-            DeviceError: ONNX Runtime failed.
+            DeviceError: what runs it failed.
         """
+        at_once = self.max_batch or max(len(frames), 1)
+        return [
+            people
+            for start in range(0, len(frames), at_once)
+            for people in self._detect_at_once(frames[start : start + at_once])
+        ]
+
+    def close(self) -> None:
+        """Free the network; a second call does nothing."""
+        self._network.close()
+
+    def __enter__(self) -> "YoloxDetector":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _detect_at_once(self, frames: Sequence[NDArray[np.uint8]]) -> list[FrameBoxes]:
         fitted = [letterbox(frame, self._height, self._width) for frame in frames]
-        if self.takes_batches and len(frames) > 1:
-            outputs = self._run(np.concatenate([image for image, _ in fitted]))
-        else:
-            outputs = [self._run(image)[0] for image, _ in fitted]
+        outputs = self._run(np.concatenate([image for image, _ in fitted]))
         return [self._people(output, scale) for output, (_, scale) in zip(outputs, fitted, strict=True)]
 
-    def _run(self, images: NDArray[np.float32]) -> Sequence[NDArray[np.float32]]:
-        try:
-            (output,) = self._session.run(None, {self._input: images})
-        except Exception as error:  # ONNX Runtime's exceptions have no common base but this one
-            raise DeviceError(f"the detector failed on {len(images)} frames: {first_line(error)}") from error
-        if output.shape[:2] != (len(images), len(self._strides)) or output.shape[2] <= _BEFORE_CLASSES:
+    def _run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        output = self._network.run(images)
+        if output.shape[:2] != (len(images), len(self._strides)) or output.shape[2] <= BEFORE_CLASSES:
             raise DeviceError(
                 f"the detector gave an output of shape {output.shape} for {len(images)} frames; expected "
                 f"[{len(images)}, {len(self._strides)}, 5 + classes]: export it again"
             )
-        return cast("Sequence[NDArray[np.float32]]", output)
+        return output
 
     def _people(self, predictions: NDArray[np.float32], scale: float) -> FrameBoxes:
-        scores = predictions[:, 4] * predictions[:, _BEFORE_CLASSES + _PERSON]
+        scores = predictions[:, 4] * predictions[:, BEFORE_CLASSES + _PERSON]
         likely = scores > self._score
         predictions, scores = predictions[likely], scores[likely]
         centres, sizes = predictions[:, :2], predictions[:, 2:4]
@@ -139,7 +154,7 @@ def letterbox(frame: NDArray[np.uint8], height: int, width: int) -> tuple[NDArra
 def _grid(height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cell corners (A, 2), x y in cells, and strides (A, 1) in pixels, in the order of the detector's output."""
     cells, strides = [], []
-    for stride in _STRIDES:
+    for stride in STRIDES:
         rows, columns = np.mgrid[: height // stride, : width // stride]
         cells.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
         strides.append(np.full((rows.size, 1), stride))
@@ -154,32 +169,3 @@ def _is_decoded(centres: NDArray[np.float32], cells: NDArray[np.float32], stride
     """
     as_pixels = np.abs(centres / strides - cells)
     return bool(np.median(as_pixels) < np.median(np.abs(centres)))
-
-
-def _input_size(path: Path, session: Any) -> tuple[int, int]:
-    tensor = session.get_inputs()[0]
-    shape = tensor.shape
-    one_or_any = len(shape) == 4 and (shape[0] == 1 or not isinstance(shape[0], int))
-    if one_or_any and shape[1] == 3 and tensor.type == "tensor(float)" and len(session.get_inputs()) == 1:
-        height, width = shape[2:]
-        if all(isinstance(size, int) and size % _STRIDES[-1] == 0 for size in (height, width)):
-            return height, width
-    raise InputError(
-        f"{path} is not a YOLOX detector: its first input is {tensor.name} {tensor.type} {shape}; expected one input "
-        f"tensor(float) [1 or N, 3, H, W] with H and W multiples of {_STRIDES[-1]}"
-    )
-
-
-def _check_output(path: Path, session: Any, anchors: int) -> None:
-    shapes = [tensor.shape for tensor in session.get_outputs()]
-    if len(shapes) == 1 and len(shapes[0]) == 3:
-        _, cells, values = shapes[0]
-        # A size that the file leaves open is checked with each output.
-        if (not isinstance(cells, int) or cells == anchors) and (
-            not isinstance(values, int) or values > _BEFORE_CLASSES
-        ):
-            return
-    raise InputError(
-        f"{path} is not a YOLOX detector: its outputs have the shapes {shapes}; expected one, "
-        f"[1 or N, {anchors}, 5 + classes]"
-    )

@@ -226,7 +226,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--boxes", type=Path, metavar="FILE", help="where the people of a video are: MOT lines, confidence 0 ignored")
     add("--frame-offset", type=int, metavar="N", help="0-based video frame = frame in the boxes file + N (default -1)")
-    add("--detector", type=Path, metavar="YOLOX", help="find the people of a video with this YOLOX .onnx file")
+    add(
+        "--detector",
+        type=Path,
+        metavar="YOLOX",
+        help="find the people of a video with YOLOX: an .onnx file, or an .engine built of it",
+    )
     add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
     add("--every", type=int, default=1, metavar="N", help="look at every Nth frame of a video only (default: all)")
     add("--seconds", type=float, metavar="S", help="end after so much of a video or a stream (default: all of it)")

@@ -5,7 +5,8 @@ import math
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
 
 from .boxes import FrameBoxes, read_boxes
 from .detector import DEFAULT_SCORE, YoloxDetector
@@ -59,7 +60,10 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         keep_up=options.keep_up,
     )
     wanted = _wanted(options, source, gallery, threshold)
-    with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
+    with (
+        closing(people),
+        VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs,
+    ):
         runner = pipeline.start()
         # Until all is in its place: an hour of video is not to be lost while its results are completed.
         with ends_cleanly(runner.stop) as interruption:
@@ -91,24 +95,29 @@ def _open_source(options: Options) -> Source:
 
 @dataclass(frozen=True)
 class _People:
-    """How people are found, on how many frames at once, and the boxes that were given."""
+    """How people are found, on how many frames at once, by which detector, or the boxes that were given."""
 
     find: FindPeople
     at_once: int
-    given: Mapping[int, FrameBoxes]
+    detector: YoloxDetector | None = None
+    given: Mapping[int, FrameBoxes] = field(default_factory=dict)
+
+    def close(self) -> None:
+        if self.detector is not None:
+            self.detector.close()
 
 
 def _people(options: Options, source: Source) -> _People:
     if options.boxes is not None:
         given = read_boxes(options.boxes, -1 if options.frame_offset is None else options.frame_offset)
-        return _People(given_boxes(given), 1, given)
+        return _People(given_boxes(given), 1, given=given)
     if options.detector is None:
         raise InputError(f"{source.name} is a video without boxes or a detector")
     score = DEFAULT_SCORE if options.score is None else options.score
     detector = YoloxDetector(options.detector, score=score, device=options.device)
-    if not detector.takes_batches:
+    if detector.max_batch == 1:
         logger.info("%s takes one frame at a time", options.detector)
-    return _People(detected_by(detector), frames_at_once(detector, live=source.live), {})
+    return _People(detected_by(detector), frames_at_once(detector, live=source.live), detector)
 
 
 def _tracker(options: Options, people: _People) -> AppearanceTracker | None:

@@ -9,15 +9,21 @@ from numpy.typing import NDArray
 from .backend import Device, Processor, StageTimes
 from .errors import DeviceError, InputError
 from .manifest import METADATA_KEY, Manifest
-from .onnx_tensors import INPUT, OUTPUT, Tensor, check_tensors, parse_manifest
+from .onnx_tensors import INPUT, OUTPUT, check_tensors, parse_manifest
 from .onnxruntime_binding import BoundTensors
-from .onnxruntime_session import CUDA, CUDA_OPTIONS, first_line, import_onnxruntime, open_on_gpu, open_session, uses_gpu
+from .onnxruntime_session import (
+    CUDA,
+    CUDA_OPTIONS,
+    first_line,
+    import_onnxruntime,
+    open_on_gpu,
+    open_session,
+    read_tensors,
+    uses_gpu,
+)
 from .preprocess import network_input
 
 TENSORRT = "TensorrtExecutionProvider"
-
-# As NumPy names them.
-_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 
 class OnnxRuntimeBackend:
@@ -43,7 +49,7 @@ class OnnxRuntimeBackend:
         else:
             self._session = _open_with_tensorrt(path, tensorrt_batch)
         self.manifest = _read_manifest(path, self._session)
-        check_tensors(path, _tensors(self._session.get_inputs()), _tensors(self._session.get_outputs()), self.manifest)
+        check_tensors(path, *read_tensors(self._session), self.manifest)
         self.max_batch = tensorrt_batch
         self.device: Processor = "cuda" if uses_gpu(self._session) else "cpu"
         self.name = f"onnxruntime ({'TensorRT' if tensorrt_batch else self.device.upper()})"
@@ -95,14 +101,3 @@ def _open_with_tensorrt(path: Path, batch: int) -> Any:
 
 def _read_manifest(path: Path, session: Any) -> Manifest:
     return parse_manifest(path, session.get_modelmeta().custom_metadata_map.get(METADATA_KEY))
-
-
-def _tensors(nodes: Any) -> list[Tensor]:
-    return [
-        Tensor(
-            node.name,
-            _TYPES.get(node.type, node.type),
-            tuple(size if isinstance(size, int) else None for size in node.shape),
-        )
-        for node in nodes
-    ]

@@ -12,11 +12,14 @@ from .dependencies import require
 from .errors import DeviceError, InputError
 from .files import require_file
 from .nvidia import warn_of_idle_gpu
+from .onnx_tensors import Tensor
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 
 _ERRORS_ONLY = 3
+# As NumPy names them.
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 CUDA_OPTIONS = {
     # In TF32, the GPU's default, float32 would be multiplied with 10 bits of 23.
     "use_tf32": "0",
@@ -105,6 +108,11 @@ def import_onnxruntime(path: Path) -> Any:
     )
 
 
+def read_tensors(session: Any) -> tuple[list[Tensor], list[Tensor]]:
+    """The inputs and the outputs of a session's graph."""
+    return _tensors(session.get_inputs()), _tensors(session.get_outputs())
+
+
 def uses_gpu(session: Any) -> bool:
     """Whether the session got a GPU provider."""
     return CUDA in session.get_providers()
@@ -114,6 +122,17 @@ def first_line(error: BaseException) -> str:
     """The first line of an exception's message, without ONNX Runtime's status prefix."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", lines[0])
+
+
+def _tensors(nodes: Any) -> list[Tensor]:
+    return [
+        Tensor(
+            node.name,
+            _TYPES.get(node.type, node.type),
+            tuple(size if isinstance(size, int) else None for size in node.shape),
+        )
+        for node in nodes
+    ]
 
 
 def _unusable(ort: Any, reason: str) -> DeviceError:

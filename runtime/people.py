@@ -87,7 +87,7 @@ def detected_by(detector: YoloxDetector) -> FindPeople:
 
 def frames_at_once(detector: YoloxDetector, *, live: bool) -> int:
     """On how many frames a detector should look together: a live frame should not wait for others."""
-    return _DETECTED_AT_ONCE if detector.takes_batches and not live else 1
+    return 1 if live else min(_DETECTED_AT_ONCE, detector.max_batch or _DETECTED_AT_ONCE)
 
 
 def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Generator[PeopleOnFrame, None, None]:

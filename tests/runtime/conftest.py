@@ -144,6 +144,38 @@ def fixed_detector() -> Callable[..., Path]:
     return write_fixed_detector
 
 
+def write_light_detector(path: Path, batch: int | str) -> Path:
+    """A detector whose scores grow with the frame's light: .25 in the dark, 1 in white."""
+    found, light = np.zeros((1, 84, 7), np.float32), np.zeros((1, 84, 7), np.float32)
+    found[0, 83] = [0, 0, 0, 0, 0.5, 0.5, 0]
+    light[0, 83, 4:6] = 0.5 / 255
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["images", "axes"], ["largest"], keepdims=0),
+            helper.make_node("Reshape", ["largest", "shape"], ["column"]),
+            helper.make_node("Mul", ["column", "light"], ["lit"]),
+            helper.make_node("Add", ["found", "lit"], ["output"]),
+        ],
+        "detector",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, 64, 64])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, 84, 7])],
+        [
+            numpy_helper.from_array(found, "found"),
+            numpy_helper.from_array(light, "light"),
+            numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
+            numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "shape"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
+    return path
+
+
+@pytest.fixture
+def light_detector() -> Callable[..., Path]:
+    """Writes a YOLOX file that finds one person in light frames: path, batch size (a number, or a name for any)."""
+    return write_light_detector
+
+
 class Camera(http.server.BaseHTTPRequestHandler):
     """Gives the server's next pictures to each who asks, and then hangs up; refuses when there are none."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from runtime.boxes import read_boxes
 from runtime.detector import YoloxDetector, letterbox
@@ -131,36 +131,10 @@ def test_nobody(tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
     assert YoloxDetector(path).detect(np.zeros((10, 20, 3), np.uint8)).boxes.shape == (0, 4)
 
 
-def light_detector(path: Path, batch: int | str) -> Path:
-    """A detector whose scores grow with the frame's light: .25 in the dark, 1 in white."""
-    found, light = np.zeros((1, CELLS, 7), np.float32), np.zeros((1, CELLS, 7), np.float32)
-    found[0, cell(1, 1, 32)] = [0, 0, 0, 0, 0.5, 0.5, 0]
-    light[0, cell(1, 1, 32), 4:6] = 0.5 / 255
-    graph = helper.make_graph(
-        [
-            helper.make_node("ReduceMax", ["images", "axes"], ["largest"], keepdims=0),
-            helper.make_node("Reshape", ["largest", "shape"], ["column"]),
-            helper.make_node("Mul", ["column", "light"], ["lit"]),
-            helper.make_node("Add", ["found", "lit"], ["output"]),
-        ],
-        "detector",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 3, SIDE, SIDE])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, CELLS, 7])],
-        [
-            numpy_helper.from_array(found, "found"),
-            numpy_helper.from_array(light, "light"),
-            numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes"),
-            numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "shape"),
-        ],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(path))
-    return path
-
-
 @pytest.mark.parametrize("batch", [1, "N"])
-def test_several_frames_at_once(tmp_path: Path, batch: int | str) -> None:
+def test_several_frames_at_once(tmp_path: Path, light_detector: Callable[..., Path], batch: int | str) -> None:
     detector = YoloxDetector(light_detector(tmp_path / "d.onnx", batch))
-    assert detector.takes_batches == (batch == "N")
+    assert detector.max_batch == (None if batch == "N" else batch)
     lights = [255, 0, 200, 150, 10]
     # Square and as large as the input: no grey that would be lighter than the frame.
     found = detector.detect_batch([np.full((SIDE, SIDE, 3), light, np.uint8) for light in lights])
@@ -202,12 +176,14 @@ def test_letterbox(shape: tuple[int, int]) -> None:
 
 
 def test_models_that_are_no_detectors(tiny_model: Path, tmp_path: Path, fixed_detector: Callable[..., Path]) -> None:
-    with pytest.raises(InputError, match=r"is not a YOLOX detector: its first input is images tensor\(uint8\)"):
+    with pytest.raises(InputError, match=r"is not a YOLOX detector: its inputs are images uint8 \[N, 16, 8, 3\]"):
         YoloxDetector(tiny_model)
     with pytest.raises(
-        InputError, match=r"outputs have the shapes \[\[1, 85, 7\]\]; expected one, \[1 or N, 84, 5 \+ classes\]"
+        InputError, match=r"its outputs are output float32 \[1, 85, 7\]; expected one, \[1 or N, 84, 5 \+ classes\]"
     ):
         YoloxDetector(fixed_detector(tmp_path / "a.onnx", np.zeros((1, 85, 7), np.float32)))
+    with pytest.raises(InputError, match="takes 2 frames at a time; export it with a batch of 1"):
+        YoloxDetector(fixed_detector(tmp_path / "c.onnx", np.zeros((2, CELLS, 7), np.float32), (2, 3, 64, 64)))
     with pytest.raises(InputError, match="multiples of 32"):
         YoloxDetector(fixed_detector(tmp_path / "b.onnx", np.zeros((1, CELLS, 7), np.float32), (1, 3, 60, 64)))
 
