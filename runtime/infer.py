@@ -31,7 +31,8 @@ from .gallery import Gallery
 from .gallery_index import GalleryIndex, open_gallery
 from .identities import KnownPeople, open_set
 from .images import list_images, read_image
-from .infer_options import Options, parse_options
+from .infer_arguments import parse_options
+from .infer_options import Options
 from .infer_video import infer_video
 from .outputs import EMBEDDINGS, MATCHES, RESULTS
 from .progress import progress
