@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnxruntime
@@ -14,10 +14,12 @@ from simulated_tensorrt import SimulatedTensorRT
 
 from runtime.detector import YoloxDetector
 from runtime.embeddings import Embeddings
+from runtime.engine_manifest import Flavour
 from runtime.errors import DeviceError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.infer import infer
 from runtime.infer_options import Options
-from runtime.tensorrt_library import TensorRTLibrary
+from runtime.tensorrt_library import TensorRTLibrary, load_tensorrt, prepare_parser
+from runtime.tensorrt_log import collecting_logger
 
 SIDE, CELLS = 64, 84
 
@@ -217,3 +219,39 @@ def test_a_video_with_a_detector_engine(
     np.testing.assert_array_equal(by_engine.frames, by_onnx.frames)
     np.testing.assert_allclose(by_engine.features, by_onnx.features, atol=1e-6)
     assert gpu.closed
+
+
+def built_for_this_gpu(onnx_file: Path, engine: Path) -> None:
+    """What trtexec would make of a detector's file, for batches of 1 to 5."""
+    for flavour in get_args(Flavour):
+        with suppress(MissingDependencyError):
+            library = load_tensorrt(flavour)
+            break
+    else:
+        pytest.skip("neither TensorRT nor TensorRT-RTX is installed")
+    prepare_parser(library)
+    builder = library.trt.Builder(collecting_logger(library.trt))
+    network = builder.create_network(1 << int(library.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert library.trt.OnnxParser(network, collecting_logger(library.trt)).parse(onnx_file.read_bytes())
+    config = builder.create_builder_config()
+    profile = builder.create_optimization_profile()
+    profile.set_shape("images", *((batch, 3, SIDE, SIDE) for batch in (1, 4, 5)))
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    assert plan is not None
+    engine.write_bytes(plan)
+
+
+@pytest.mark.gpu
+def test_the_same_people_on_a_gpu(tmp_path: Path, onnx_file: Path, has_gpu: bool) -> None:
+    if not has_gpu:
+        pytest.skip("needs an NVIDIA GPU")
+    built_for_this_gpu(onnx_file, tmp_path / "yolox.engine")
+    frames = frames_of(*LIGHTS)
+    expected = YoloxDetector(onnx_file, device="cpu").detect_batch(frames)
+    with YoloxDetector(tmp_path / "yolox.engine") as detector:
+        assert detector.max_batch == 5
+        for _ in range(4):
+            for one, other in zip(detector.detect_batch(frames), expected, strict=True):
+                np.testing.assert_allclose(one.boxes, other.boxes, rtol=1e-3)
+                np.testing.assert_allclose(one.scores, other.scores, rtol=1e-3)
