@@ -46,9 +46,7 @@ class VideoPlan:
 
     def __post_init__(self) -> None:
         if (self.boxes is None) == (self.detector is None):
-            raise InputError(
-                "--video needs to know where people are: give either --boxes FILE or --detector yolox.onnx"
-            )
+            raise InputError("--video needs to know where people are: give either --boxes FILE or --detector YOLOX")
         if is_stream(self.video):
             raise InputError(
                 f"{describe_source(self.video)} is a stream, which is as fast as it comes; measure with a video file"

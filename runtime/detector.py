@@ -26,7 +26,8 @@ class YoloxDetector:
     """Finds people in frames; for one thread at a time.
 
     Attributes:
-        max_batch: how many frames it takes at once; None for any number.
+        min_batch: frames that are computed at least, however few are given.
+        best_batch: how many to give at once where there are many.
 
     Example:
         with YoloxDetector(Path("yolox_nano.onnx")) as detector:
@@ -53,7 +54,7 @@ class YoloxDetector:
         self._score = score
         with ExitStack() as opened:
             self._network = opened.enter_context(closing(open_yolox(path, device)))
-            self.max_batch = self._network.max_batch
+            self.min_batch, self.best_batch = self._network.min_batch, self._network.best_batch
             self._height, self._width = self._network.height, self._network.width
             self._cells, self._strides = _grid(self._height, self._width)
             (nobody,) = self._run(np.full((1, 3, self._height, self._width), _PAD, np.float32))
@@ -86,7 +87,7 @@ class YoloxDetector:
         Raises:
             DeviceError: what runs it failed.
         """
-        at_once = self.max_batch or max(len(frames), 1)
+        at_once = self._network.max_batch or max(len(frames), 1)
         return [
             people
             for start in range(0, len(frames), at_once)

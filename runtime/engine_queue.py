@@ -44,7 +44,7 @@ Fill = Callable[[NDArray[Any]], None]
 
 
 class EngineQueue:
-    """Runs batches in the order in which they are submitted, by any threads, two of them on the way at most.
+    """Runs batches in the order in which they are submitted, by any threads; mostly two of them are on their way.
 
     Whoever submits waits for a free slot, not for the batch. A slot is used again only behind its event `done`, which
     stands behind every copy from or to its memory.
@@ -58,6 +58,8 @@ class EngineQueue:
         streams: Streams,
         name: str,
         resources: ExitStack,
+        *,
+        slots: int = _SLOTS,
     ) -> None:
         """Allocate what batches of the largest size need; the device is current.
 
@@ -68,6 +70,7 @@ class EngineQueue:
             streams: of nobody else's.
             name: of the engine, for a warning.
             resources: gives back what is held, also when a later step of this fails.
+            slots: how many batches may be on their way; one is enough where each is waited for.
 
         Raises:
             DeviceError: too little memory.
@@ -76,7 +79,7 @@ class EngineQueue:
         self._engine = engine
         self._device = device
         self._streams = streams
-        self._slots = [Slot(layout, engine.create_contexts(), device, resources) for _ in range(_SLOTS)]
+        self._slots = [Slot(layout, engine.create_contexts(), device, resources) for _ in range(slots)]
         self._next = cycle(self._slots)
         self._graphs = None if engine.captures_itself else CudaGraphs(device, streams.compute, name)
         if self._graphs is not None:
@@ -86,7 +89,7 @@ class EngineQueue:
         self._closed = False
 
     def submit(self, count: int, fill: Fill) -> PendingBatch:
-        """Queue a batch; waits while two are on their way.
+        """Queue a batch; waits while all slots are in use.
 
         Args:
             count: of its items. Where the engine takes no batch so small, zeros are put behind them.

@@ -37,7 +37,7 @@ class EngineTensors:
     Attributes:
         inputs: in the engine's order.
         outputs: likewise.
-        profiles: the batch sizes that its first input accepts; none where it has no input.
+        profiles: the batch sizes that its first input accepts; none where it has no input, or that has no batch.
     """
 
     inputs: tuple[EngineTensor, ...]
@@ -55,7 +55,7 @@ def read_tensors(engine: Any, trt: ModuleType) -> EngineTensors:
     return EngineTensors(
         inputs=tuple(_read(engine, name) for name in inputs),
         outputs=tuple(_read(engine, name) for name in names if name not in inputs),
-        profiles=tuple(_profiles(engine, _read(engine, inputs[0]))) if inputs else (),
+        profiles=tuple(profile for name in inputs[:1] for profile in _profiles(engine, _read(engine, name))),
     )
 
 
@@ -88,7 +88,7 @@ def _read(engine: Any, name: str) -> EngineTensor:
 
 
 def _profiles(engine: Any, tensor: EngineTensor) -> list[BatchProfile]:
-    indices = range(engine.num_optimization_profiles)
+    indices = range(engine.num_optimization_profiles if tensor.shape else 0)
     if tensor.shape[:1] != (-1,):
         return [BatchProfile(*tensor.shape[:1] * 3) for _ in indices]
     shapes = [engine.get_tensor_profile_shape(tensor.name, index) for index in indices]

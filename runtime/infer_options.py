@@ -22,7 +22,7 @@ class Options:
         out: folder for the results.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
-        detector: YOLOX in ONNX that finds the people of a video.
+        detector: YOLOX in ONNX, or an engine of it, that finds the people of a video.
         score: smallest score of a detection; None is the detector's default.
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         seconds: look only at the first ones of a video, or of a stream from its first frame on; None for all of it.
@@ -105,7 +105,7 @@ class Options:
                 raise InputError(
                     f"{describe_source(self.source)} is no image ({', '.join(IMAGE_SUFFIXES)}), so it is taken for a "
                     f"video, given with {' and '.join(given) or 'no boxes'}; say where its people are with either "
-                    "--boxes FILE or --detector yolox.onnx"
+                    "--boxes FILE or --detector YOLOX (.onnx or .engine)"
                 )
             return
         given += [

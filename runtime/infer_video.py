@@ -46,35 +46,32 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         LgeuError: see the parts.
     """
     source = _open_source(options)
-    people = _people(options, source)
-    pipeline = Pipeline(
-        source=source,
-        find=people.find,
-        find_at_once=people.at_once,
-        embedder=embedder,
-        every=options.every,
-        seconds=options.seconds,
-        tracker=_tracker(options, people),
-        gallery=open_set(gallery, threshold),
-        keep_pixels=options.annotate,
-        keep_up=options.keep_up,
-    )
-    wanted = _wanted(options, source, gallery, threshold)
-    with (
-        closing(people),
-        VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs,
-    ):
-        runner = pipeline.start()
-        # Until all is in its place: an hour of video is not to be lost while its results are completed.
-        with ends_cleanly(runner.stop) as interruption:
-            try:
-                summary = _Run(runner, outputs, source, options).to_its_end(interruption)
-                if not summary.interrupted and options.seconds is None:
-                    check_all_seen(people.given, source.name, source.count)
-            except Exception:
-                outputs.salvage()
-                raise
-            outputs.finish()
+    with closing(_people(options, source)) as people:
+        pipeline = Pipeline(
+            source=source,
+            find=people.find,
+            find_at_once=people.at_once,
+            embedder=embedder,
+            every=options.every,
+            seconds=options.seconds,
+            tracker=_tracker(options, people),
+            gallery=open_set(gallery, threshold),
+            keep_pixels=options.annotate,
+            keep_up=options.keep_up,
+        )
+        wanted = _wanted(options, source, gallery, threshold)
+        with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
+            runner = pipeline.start()
+            # Until all is in its place: an hour of video is not to be lost while its results are completed.
+            with ends_cleanly(runner.stop) as interruption:
+                try:
+                    summary = _Run(runner, outputs, source, options).to_its_end(interruption)
+                    if not summary.interrupted and options.seconds is None:
+                        check_all_seen(people.given, source.name, source.count)
+                except Exception:
+                    outputs.salvage()
+                    raise
+                outputs.finish()
     if source.failure is not None:
         logger.warning("%s\nthe results until then are written to %s", summary, options.out)
         raise source.failure
@@ -115,8 +112,14 @@ def _people(options: Options, source: Source) -> _People:
         raise InputError(f"{source.name} is a video without boxes or a detector")
     score = DEFAULT_SCORE if options.score is None else options.score
     detector = YoloxDetector(options.detector, score=score, device=options.device)
-    if detector.max_batch == 1:
+    if detector.best_batch == 1:
         logger.info("%s takes one frame at a time", options.detector)
+    if source.live and detector.min_batch > 1:
+        logger.warning(
+            "warning: %s computes %d frames for each one of a live stream; build it for a batch of one",
+            options.detector,
+            detector.min_batch,
+        )
     return _People(detected_by(detector), frames_at_once(detector, live=source.live), detector)
 
 

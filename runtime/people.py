@@ -15,9 +15,6 @@ from .errors import InputError
 from .preprocess import preprocess
 from .video import Frame
 
-# Where the detector's file takes several.
-_DETECTED_AT_ONCE = 8
-
 FindPeople = Callable[[Sequence[Frame]], list[FrameBoxes]]
 
 
@@ -87,7 +84,7 @@ def detected_by(detector: YoloxDetector) -> FindPeople:
 
 def frames_at_once(detector: YoloxDetector, *, live: bool) -> int:
     """On how many frames a detector should look together: a live frame should not wait for others."""
-    return 1 if live else min(_DETECTED_AT_ONCE, detector.max_batch or _DETECTED_AT_ONCE)
+    return 1 if live else detector.best_batch
 
 
 def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Generator[PeopleOnFrame, None, None]:

@@ -18,7 +18,7 @@ from .files import require_file
 from .freeing import current_if_possible, free_later
 from .onnx_tensors import Tensor
 from .tensorrt_engine import TensorRTEngine
-from .tensorrt_library import TensorRTLibrary, load_tensorrt
+from .tensorrt_library import load_tensorrt
 from .yolox_network import check_yolox
 
 
@@ -62,8 +62,11 @@ class YoloxEngine:
             streams = create_streams(device, held)
             engine, trt = _deserialise(path, device, streams.compute, held)
             layout = self._layout(path, engine.tensors, trt)
-            self.max_batch: int | None = layout.max_batch
-            self._queue = EngineQueue(layout, engine, device, streams, path.name, held)
+            largest = max(layout.profiles, key=lambda profile: profile.max)
+            self.min_batch = min(profile.min for profile in layout.profiles)
+            self.best_batch = largest.opt
+            self.max_batch: int | None = largest.max
+            self._queue = EngineQueue(layout, engine, device, streams, path.name, held, slots=1)
             return held.pop_all()
 
     def _layout(self, path: Path, tensors: EngineTensors, trt: ModuleType) -> BatchLayout:
@@ -88,8 +91,13 @@ class YoloxEngine:
 
 
 def _deserialise(path: Path, device: CudaDevice, stream: int, held: ExitStack) -> tuple[TensorRTEngine, ModuleType]:
-    refusals = []
-    for library in _installed(path):
+    refusals, missing = [], []
+    for flavour in get_args(Flavour):
+        try:
+            library = load_tensorrt(flavour)
+        except MissingDependencyError as error:
+            missing.append(str(error))
+            continue
         with ExitStack() as tried:
             try:
                 engine = TensorRTEngine(path, library, device, stream, tried)
@@ -98,19 +106,9 @@ def _deserialise(path: Path, device: CudaDevice, stream: int, held: ExitStack) -
                 continue
             held.enter_context(tried.pop_all())
             return engine, library.trt
-    raise ManifestError("; ".join(refusals))
-
-
-def _installed(path: Path) -> list[TensorRTLibrary]:
-    found, missing = [], []
-    for flavour in get_args(Flavour):
-        try:
-            found.append(load_tensorrt(flavour))
-        except MissingDependencyError as error:
-            missing.append(str(error))
-    if not found:
+    if not refusals:
         raise MissingDependencyError(f"{path} is an engine: {' or '.join(missing)}")
-    return found
+    raise ManifestError("; ".join(refusals))
 
 
 def _tensor(tensor: EngineTensor, trt: ModuleType) -> Tensor:

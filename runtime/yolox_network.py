@@ -22,11 +22,15 @@ class YoloxNetwork(Protocol):
     Attributes:
         height: rows of its input.
         width: columns of its input.
+        min_batch: images that are computed at least; where fewer are given, others are put behind them.
+        best_batch: how many to give at once where there are many.
         max_batch: the largest batch it takes; None where there is no limit.
     """
 
     height: int
     width: int
+    min_batch: int
+    best_batch: int
     max_batch: int | None
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -54,7 +58,11 @@ def open_yolox(path: Path, device: Device) -> YoloxNetwork:
         DeviceError: the device asked for cannot be used.
         MissingDependencyError: what runs it is not installed.
     """
-    if path.suffix != ".engine":
+    if path.suffix not in (".onnx", ".engine"):
+        raise InputError(
+            f"{path} is not a detector that runs here; expected YOLOX as .onnx, or an engine of it, called .engine"
+        )
+    if path.suffix == ".onnx":
         from .yolox_onnx import YoloxOnnx
 
         return YoloxOnnx(path, device)

@@ -10,6 +10,9 @@ from .errors import DeviceError, InputError
 from .onnxruntime_session import first_line, open_session, read_tensors
 from .yolox_network import check_yolox
 
+# Frames are large, and all that are looked at together are in memory.
+_BEST_BATCH = 8
+
 
 class YoloxOnnx:
     """A `runtime.yolox_network.YoloxNetwork`."""
@@ -32,6 +35,7 @@ class YoloxOnnx:
         batch = inputs[0].shape[0]
         if batch not in (None, 1):
             raise InputError(f"{path} takes {batch} frames at a time; export it with a batch of 1 or a dynamic one")
+        self.min_batch, self.best_batch = 1, batch or _BEST_BATCH
         self.max_batch: int | None = batch
         self._input = inputs[0].name
 

@@ -1,10 +1,12 @@
 """A detector's engine, with a TensorRT that computes on a simulated GPU, against ONNX Runtime on the same file."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any, get_args
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -18,6 +20,7 @@ from runtime.engine_manifest import Flavour
 from runtime.errors import DeviceError, InputError, LgeuError, ManifestError, MissingDependencyError
 from runtime.infer import infer
 from runtime.infer_options import Options
+from runtime.people import frames_at_once
 from runtime.tensorrt_library import TensorRTLibrary, load_tensorrt, prepare_parser
 from runtime.tensorrt_log import collecting_logger
 
@@ -105,7 +108,9 @@ def test_the_same_people_as_on_onnx_runtime(
     frames = frames_of(*LIGHTS)
     expected = YoloxDetector(onnx_file).detect_batch(frames)
     with YoloxDetector(engine) as detector:
-        assert detector.max_batch == max(largest for *_, largest in batches)
+        assert detector.min_batch == min(smallest for smallest, *_ in batches)
+        assert detector.best_batch == batches[-1][1]
+        assert frames_at_once(detector, live=True) == 1
         found = detector.detect_batch(frames)
         # The first run looks whether boxes are decoded.
         assert [shape[0] for shape in trt.computed] == computed
@@ -155,6 +160,10 @@ def test_whichever_call_fails_everything_is_given_back(engine: Path, trt: Simula
             "sizes but the first are known",
         ),
         (
+            {"images": ("in", "FLOAT", ()), "output": ("out", "FLOAT", (-1, CELLS, 7))},
+            r"its inputs are images float32 \[\]; expected one",
+        ),
+        (
             {"images": ("in", "FLOAT", (-1, 3, SIDE, SIDE)), "output": ("out", "FLOAT", (-1, CELLS, 5))},
             r"expected one, \[1 or N, 84, 5 \+ classes\]",
         ),
@@ -188,6 +197,40 @@ def test_the_first_installed_tensorrt_that_can_read_it(
     assert gpu.closed
 
 
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_what_fails_before_the_first_frame_frees_the_detector(
+    engine: Path,
+    trt: SimulatedTensorRT,
+    gpu: SimulatedGpu,
+    tiny_model: Path,
+    make_video: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(MissingDependencyError, match=r"tracking needs .*scipy"):
+        infer(Options(source=make_video(), model=tiny_model, out=tmp_path / "out", detector=engine, tracks=True))
+    assert trt.computed
+    assert gpu.closed
+
+
+@pytest.mark.parametrize("gpu", [set()], indirect=True)
+def test_an_engine_of_one_large_batch_in_a_live_stream(
+    engine: Path,
+    trt: SimulatedTensorRT,
+    gpu: SimulatedGpu,
+    tiny_model: Path,
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trt.batches = [(4, 4, 4)]
+    _, picture = cv2.imencode(".jpg", frames_of(255)[0])
+    with mjpeg_camera([picture.tobytes()] * 3) as url:
+        infer(Options(source=url, model=tiny_model, out=tmp_path / "out", detector=engine, seconds=1e-9))
+    assert "computes 4 frames for each one of a live stream" in caplog.text
+
+
 def refused(engine: Path, error: type[LgeuError], message: str, **options: Any) -> None:
     with ExitStack() as opened, pytest.raises(error, match=message):
         opened.enter_context(YoloxDetector(engine, **options))
@@ -195,6 +238,7 @@ def refused(engine: Path, error: type[LgeuError], message: str, **options: Any) 
 
 def test_without_a_gpu(engine: Path, tmp_path: Path, has_gpu: bool) -> None:
     refused(engine, InputError, "runs on a GPU only; use the .onnx file", device="cpu")
+    refused(tmp_path / "yolox.plan", InputError, "expected YOLOX as .onnx, or an engine of it, called .engine")
     refused(tmp_path / "none.engine", InputError, "does not exist")
     if not has_gpu:
         refused(engine, DeviceError, "no usable NVIDIA GPU")
@@ -250,7 +294,7 @@ def test_the_same_people_on_a_gpu(tmp_path: Path, onnx_file: Path, has_gpu: bool
     frames = frames_of(*LIGHTS)
     expected = YoloxDetector(onnx_file, device="cpu").detect_batch(frames)
     with YoloxDetector(tmp_path / "yolox.engine") as detector:
-        assert detector.max_batch == 5
+        assert detector.best_batch == 4
         for _ in range(4):
             for one, other in zip(detector.detect_batch(frames), expected, strict=True):
                 np.testing.assert_allclose(one.boxes, other.boxes, rtol=1e-3)
