@@ -12,7 +12,7 @@ from .motion import BoxMotion
 
 # Frames for which a person who is not seen is expected where they were heading.
 DEFAULT_PATIENCE = 15
-# However far apart the frames are, a person may be missed on this many but one.
+# On so many frames a person is looked for before they are forgotten, however far apart these are.
 _LEAST_LOOKS = 3
 
 # Successive sightings that make a track; a detector is mostly wrong once.
@@ -32,6 +32,7 @@ class _Person:
     feature: NDArray[np.float32]
     sightings: int = 1
     unseen: int = 0
+    looked_for: float = 0
     track: int = NO_TRACK
 
 
@@ -51,8 +52,8 @@ class AppearanceTracker:
         """Start without tracks.
 
         Args:
-            patience: frames after which a person who is not seen is forgotten; where frames are left out at least
-                three that are looked at, as far apart as the last ones.
+            patience: frames after which a person who is not seen is forgotten; where frames are left out they are
+                looked for on three at least.
             confirmation: successive sightings from which on a person has a track; 1 gives everybody one at once.
 
         Raises:
@@ -67,7 +68,7 @@ class AppearanceTracker:
         self._confirmation = confirmation
         self._people: list[_Person] = []
         self._frame: int | None = None
-        self._pace = 0
+        self._missed = 0
         self._tracks = 0
         self._ended: list[int] = []
 
@@ -94,12 +95,8 @@ class AppearanceTracker:
         """
         self._check(frame, boxes, scores, features)
         if self._frame is not None:
-            apart = frame - self._frame
-            # The pace is that of before: where a source is held up once, nobody is waited for any longer.
-            self._pace = self._pace or apart
-            self._move(apart)
-            self._pace = min(apart, 2 * self._pace)
-        self._frame = frame
+            self._move(frame - self._frame)
+        self._frame, self._missed = frame, 0
         tracks = np.full(len(boxes), NO_TRACK, np.int64)
         seen = set()
         for row, person in self._matches(boxes, features):
@@ -114,23 +111,28 @@ class AppearanceTracker:
         return tracks
 
     def miss(self, frames: int) -> None:
-        """So many frames went by unseen that have no numbers: people have moved on, or are forgotten."""
-        self._move(frames)
+        """So many frames went by unseen, before the next one, that have no numbers; they count like any other."""
+        self._missed += frames
 
     def ended_tracks(self) -> list[int]:
         """Numbers that nobody gets any more, of tracks that have ended since this was asked last."""
         ended, self._ended = self._ended, []
         return ended
 
-    def _move(self, frames: int) -> None:
-        patience = max(self._patience, _LEAST_LOOKS * self._pace)
+    def _move(self, apart: int) -> None:
+        frames = apart + self._missed
         for person in self._people:
             person.unseen += frames
-        self._ended += [each.track for each in self._people if each.unseen > patience and each.track != NO_TRACK]
-        self._people = [person for person in self._people if person.unseen <= patience]
+            # In a gap there would have been frames to look at, too.
+            person.looked_for += frames / apart
+        self._ended += [each.track for each in self._people if self._is_gone(each) and each.track != NO_TRACK]
+        self._people = [person for person in self._people if not self._is_gone(person)]
         for person in self._people:
             for _ in range(frames):
                 person.motion.predict()
+
+    def _is_gone(self, person: _Person) -> bool:
+        return person.unseen > self._patience and person.looked_for > _LEAST_LOOKS
 
     def _matches(self, boxes: NDArray[np.float32], features: NDArray[np.float32]) -> list[tuple[int, _Person]]:
         if not self._people or not len(boxes):
@@ -147,7 +149,7 @@ class AppearanceTracker:
         mixed = _KEPT * person.feature + (1 - _KEPT) * feature
         person.feature = np.asarray(mixed / max(float(np.linalg.norm(mixed)), np.finfo(np.float32).tiny), np.float32)
         person.sightings += 1
-        person.unseen = 0
+        person.unseen, person.looked_for = 0, 0
         self._confirm(person)
 
     def _begin(self, box: NDArray[np.float32], feature: NDArray[np.float32]) -> int:

@@ -54,7 +54,9 @@ def test_frames_that_were_left_out_count() -> None:
     tracker = AppearanceTracker(confirmation=1, patience=15)
     for frame in range(0, 40, 4):
         assert update(tracker, frame, boxes(3 * frame), LOOKS[:1]) == [1]
-    # Once more at the same place, but too late.
+    for frame in range(40, 52, 4):
+        update(tracker, frame, boxes(), LOOKS[:0])
+    # Where they were heading, but too late.
     assert update(tracker, 36 + 16, boxes(3 * 52), LOOKS[:1]) == [2]
 
 
@@ -69,12 +71,42 @@ def test_however_few_frames_are_looked_at_somebody_may_be_missed_on_two() -> Non
         assert update(tracker, next(frames), boxes(50), LOOKS[:1]) == [track]
 
 
-def test_where_a_source_is_held_up_once_nobody_is_waited_for_any_longer() -> None:
-    for late, track in ((36, 1), (37, 2)):
+@pytest.mark.parametrize("every", [1, 2, 4, 5, 6, 12, 25])
+def test_how_long_a_person_is_waited_for_at_an_even_pace(every: int) -> None:
+    longest = max(15, 3 * every) // every
+    for steps, track in ((longest, 1), (longest + 1, 2)):
         tracker = AppearanceTracker(confirmation=1, patience=15)
-        for frame in range(0, 60, 12):
+        for look in range(5):
+            assert update(tracker, every * look, boxes(50), LOOKS[:1]) == [1]
+        for look in range(5, 4 + steps):
+            update(tracker, every * look, boxes(), LOOKS[:0])
+        assert update(tracker, every * (4 + steps), boxes(50), LOOKS[:1]) == [track]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [0, 18, 36, 54, 55, 73, 91, 92, 110],
+        [0, 1, 2, 3, 23, 43, 63, 64, 84],
+        [0, 12, 24, 36, 120, 132, 133, 217],
+    ],
+)
+def test_nobody_is_lost_where_the_pace_changes(frames: list[int]) -> None:
+    tracker = AppearanceTracker()
+    found = [update(tracker, frame, boxes(50), LOOKS[:1]) for frame in frames]
+    assert found == [[-1], *[[1]] * (len(frames) - 1)]
+
+
+def test_who_left_is_forgotten_where_the_pace_changes() -> None:
+    # Three looks, or fifteen frames, are not enough.
+    for looks, track in (([60, 61, 79], 1), ([60, 61, 62, 79], 2), ([48, 49, 50, 51, 52], 1)):
+        tracker = AppearanceTracker(confirmation=1, patience=15)
+        for frame in (0, 20, 40, 41, 42):
             assert update(tracker, frame, boxes(50), LOOKS[:1]) == [1]
-        assert update(tracker, 48 + late, boxes(50), LOOKS[:1]) == [track]
+        *missed, last = looks
+        for frame in missed:
+            update(tracker, frame, boxes(), LOOKS[:0])
+        assert update(tracker, last, boxes(50), LOOKS[:1]) == [track]
 
 
 def test_frames_that_have_no_numbers_count_when_they_are_told_of() -> None:
@@ -87,17 +119,30 @@ def test_frames_that_have_no_numbers_count_when_they_are_told_of() -> None:
     assert update(tracker, 21, boxes(3 * 46), LOOKS[:1]) == [2]
 
 
+@pytest.mark.parametrize("every", [1, 4, 12, 25])
+def test_a_gap_is_as_long_as_the_frames_that_are_missed(every: int) -> None:
+    longest = max(15, 3 * every)
+    for frames, track in ((longest, 1), (longest + 1, 2)):
+        tracker = AppearanceTracker(confirmation=1, patience=15)
+        for look in range(5):
+            assert update(tracker, every * look, boxes(50), LOOKS[:1]) == [1]
+        tracker.miss(frames - every)
+        assert update(tracker, every * 5, boxes(50), LOOKS[:1]) == [track]
+
+
 def test_which_tracks_have_ended() -> None:
     tracker = AppearanceTracker(confirmation=2, patience=15)
     update(tracker, 0, boxes(0, 200, 400), LOOKS[:3])
     for frame in range(1, 4):
         assert update(tracker, frame, boxes(0, 200), LOOKS[:2]) == [1, 2]
-    assert update(tracker, 18, boxes(0), LOOKS[:1]) == [1]
+    for frame in range(4, 19):
+        assert update(tracker, frame, boxes(0), LOOKS[:1]) == [1]
     assert tracker.ended_tracks() == []
-    tracker.miss(1)
+    update(tracker, 19, boxes(0), LOOKS[:1])
     assert tracker.ended_tracks() == [2]
     assert tracker.ended_tracks() == []
-    update(tracker, 40, boxes(0), LOOKS[:1])
+    tracker.miss(15)
+    update(tracker, 20, boxes(0), LOOKS[:1])
     assert tracker.ended_tracks() == [1]
 
 
