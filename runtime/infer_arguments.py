@@ -83,8 +83,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--reconnect",
         type=float,
         metavar="S",
-        help="wait so many seconds for a stream or a camera that stopped, before the run ends with an error "
-        f"(default {Backoff().patience:g}; inf: for ever)",
+        help="wait so many seconds for a stream or a camera that is not there yet or stopped, before the run ends with "
+        f"an error (inf: for ever; default: {Backoff().patience:g} for one that stopped)",
     )
     add(
         "--gallery",

@@ -27,7 +27,8 @@ class Options:
         every: look only at the frames of a video whose 0-based number is a multiple of this.
         seconds: look only at the first ones of a video, or of a stream from its first frame on; None for all of it.
         keep_up: pass over frames of a live source that come while others are still worked on.
-        reconnect: seconds to wait, in all, for a stream or a camera that has stopped; None takes the default.
+        reconnect: seconds to wait, in all, for a stream or a camera that is not there yet or has stopped; None waits
+            for one that has stopped only, and takes the default.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
         tracks: also write `tracks.csv`; boxes without tracks are joined into some.
         threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None

@@ -79,8 +79,8 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
 
 
 def _open_source(options: Options) -> Source:
-    backoff = Backoff() if options.reconnect is None else Backoff(patience=options.reconnect)
-    source = open_source(options.source, backoff)
+    backoff = Backoff() if options.reconnect is None else Backoff(patience=options.reconnect, from_start=True)
+    source = open_source(options.source, backoff, math.inf if options.seconds is None else options.seconds)
     for option, given in (("--keep-up", options.keep_up), ("--reconnect", options.reconnect is not None)):
         if given and not source.live:
             raise InputError(

@@ -1,6 +1,7 @@
 """Where frames come from: a video file, a folder of frames, a stream, a camera or standard input."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,11 +77,13 @@ class Backoff:
         first: seconds before the first attempt.
         longest: seconds that no wait exceeds.
         patience: seconds of waiting after which no other attempt is made.
+        from_start: whether a stream that is not there yet is waited for, too.
     """
 
     first: float = 1.0
     longest: float = 30.0
     patience: float = 300.0
+    from_start: bool = False
 
     def waits(self) -> Iterator[float]:
         """Yield the seconds before each attempt."""
@@ -91,13 +94,14 @@ class Backoff:
             wait = min(wait * 2, self.longest)
 
 
-def open_source(source: Path | str, backoff: Backoff = Backoff()) -> Source:
+def open_source(source: Path | str, backoff: Backoff = Backoff(), seconds: float = math.inf) -> Source:
     """Find out what `source` is and open it.
 
     Args:
         source: a video file, a folder of frames as images (in the order of their names), a stream's URL (RTSP, HTTP
             or what else FFmpeg reads), a camera's number, or `-` for what standard input gives (e.g. MJPEG).
         backoff: how long to wait before a stream or a camera that stopped is opened again.
+        seconds: after its first frame; it is not waited for beyond them.
 
     Raises:
         InputError: it does not exist or cannot be opened.
@@ -112,9 +116,9 @@ def open_source(source: Path | str, backoff: Backoff = Backoff()) -> Source:
     if text.isdecimal():
         if len(text) > _MOST_DIGITS:
             raise InputError(f"{name} is no camera that OpenCV can open; cameras are numbered from 0")
-        return Stream(name, lambda: cv2.VideoCapture(int(text)), backoff=backoff)
+        return Stream(name, lambda: cv2.VideoCapture(int(text)), backoff=backoff, seconds=seconds)
     timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
-    return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts), backoff=backoff)
+    return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts), backoff=backoff, seconds=seconds)
 
 
 def describe_source(source: Path | str) -> str:
@@ -222,6 +226,7 @@ class Stream:
         open_capture: Callable[[], cv2.VideoCapture],
         *,
         backoff: Backoff | None = Backoff(),
+        seconds: float = math.inf,
         unopened: str = f"cannot be opened by OpenCV {cv2.__version__}; check the address, or that it is running",
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[threading.Event, float], bool] | None = None,
@@ -232,6 +237,7 @@ class Stream:
             name: what to call it in messages.
             open_capture: opens it, each time it is opened.
             backoff: how long to wait before it is opened again; None ends with the stream.
+            seconds: after its first frame; it is not opened again after them.
             unopened: what to say of it, and what to do, where it cannot be opened.
             clock: seconds, for `Frame.seconds`.
             wait: how to wait; None is `wait_for`.
@@ -243,9 +249,8 @@ class Stream:
         self._open_capture = open_capture
         self._clock = clock
         self._wait = wait or wait_for
-        self._capture = open_capture()
-        if not self._capture.isOpened():
-            raise InputError(f"{name} {unopened}")
+        self._seconds = seconds
+        self._capture = self._opened_at_first(backoff.waits() if backoff and backoff.from_start else iter(()), unopened)
         header = header_of(self._capture)
         self.rate, self.total = header.rate, header.frames
         self.live = self.total is None
@@ -257,7 +262,7 @@ class Stream:
 
     def frames(self, stopping: threading.Event, every: int = 1) -> Iterator[Frame]:
         """See `Source`; a live one that does not come back ends, and `failure` says so."""
-        started, latest = 0.0, None
+        started, latest, end = 0.0, None, math.inf
         waits = self._backoff.waits() if self._backoff else iter(())
         try:
             while True:
@@ -273,7 +278,7 @@ class Stream:
                 for index, pixels in numbered:
                     now = self._clock()
                     if latest is None:
-                        started = now
+                        started, end = now, now + self._seconds
                     elif self.count == before:
                         self.gaps[index] = now - latest
                     latest = now
@@ -285,15 +290,28 @@ class Stream:
                     return
                 if self.count > before:
                     waits = self._backoff.waits()
-                if not self._opened_again(waits, stopping):
+                if not self._opened_again(waits, stopping, end):
                     return
         finally:
             self._capture.release()
 
-    def _opened_again(self, waits: Iterator[float], stopping: threading.Event) -> bool:
-        """Wait and open the stream, until that works, the waits are used up or `stopping` is set."""
+    def _opened_at_first(self, waits: Iterator[float], unopened: str) -> cv2.VideoCapture:
+        """Open the stream and, where that fails, try again after each of the waits."""
+        while not (capture := self._open_capture()).isOpened():
+            seconds = next(waits, None)
+            if seconds is None:
+                raise InputError(f"{self.name} {unopened}")
+            logger.warning("warning: %s %s; trying again in %g s", self.name, unopened, seconds)
+            # Nothing runs yet that somebody could stop: Ctrl-C ends the program.
+            self._wait(threading.Event(), seconds)
+        return capture
+
+    def _opened_again(self, waits: Iterator[float], stopping: threading.Event, end: float) -> bool:
+        """Wait and open the stream, until that works, the waits are used up or reach `end`, or `stopping` is set."""
         self._capture.release()
         for seconds in waits:
+            if self._clock() + seconds >= end:
+                return False
             logger.warning(
                 "warning: %s stopped after %d frames; opening it again in %g s", self.name, self.count, seconds
             )

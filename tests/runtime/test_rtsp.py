@@ -15,6 +15,7 @@ from rtsp_server import RtspServer
 
 from runtime import sources
 from runtime.embeddings import Embeddings
+from runtime.infer import main
 from runtime.sources import open_source
 
 STEP = 10
@@ -50,15 +51,78 @@ def test_a_camera_that_goes_away_and_comes_back(
     assert "secret" not in caplog.text
 
 
-def test_a_camera_whose_password_nobody_is_told(repository: Path, tiny_model: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def arguments(tiny_model: Path, tmp_path: Path) -> list[str]:
+    """Of `infer` behind a camera with one person on each of 20 frames."""
     (tmp_path / "gt.txt").write_text("\n".join(f"{frame},1,5,5,15,30,1" for frame in range(1, 21)))
+    return ["--model", str(tiny_model), "--boxes", str(tmp_path / "gt.txt"), "--out", str(tmp_path / "out")]
+
+
+@pytest.fixture
+def absent() -> RtspServer:
+    """A camera that has gone: nobody answers at its address."""
+    with RtspServer() as server:
+        return server
+
+
+@pytest.mark.parametrize("reconnect", ["inf", "20"])
+def test_a_camera_that_is_there_only_after_the_run_has_started(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], absent: RtspServer, tmp_path: Path, reconnect: str
+) -> None:
+    with ExitStack() as running:
+        waited: list[float] = []
+
+        def wait(stopping: threading.Event, seconds: float) -> bool:
+            waited.append(seconds)
+            if len(waited) == 2:
+                running.enter_context(serving(RtspServer(PICTURES, port=absent.port)))
+            return stopping.is_set()
+
+        monkeypatch.setattr(sources, "wait_for", wait)
+        # The second that is wanted of it is over before it would be opened again.
+        assert main([absent.url, *arguments, "--reconnect", reconnect, "--seconds", "1"]) == 0
+    assert waited == [1, 2]
+    np.testing.assert_array_equal(Embeddings.load(tmp_path / "out" / "embeddings.npz").frames, range(20))
+
+
+def test_a_camera_that_does_not_come(
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    absent: RtspServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(sources, "wait_for", lambda stopping, seconds: waited.append(seconds))
+    for options, waits in (([], []), (["--reconnect", "0"], []), (["--reconnect", "7"], [1, 2, 4])):
+        waited.clear()
+        assert main([absent.url, *arguments, *options]) == 2
+        assert waited == waits
+        printed = capsys.readouterr().err
+        assert "cannot be opened by OpenCV" in printed
+        assert "secret" not in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_while_a_camera_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], absent: RtspServer, tmp_path: Path
+) -> None:
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        signal.raise_signal(signal.SIGINT)
+        return stopping.wait(seconds)
+
+    monkeypatch.setattr(sources, "wait_for", wait)
+    assert main([absent.url, *arguments, "--reconnect", "inf"]) == 130
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_camera_whose_password_nobody_is_told(repository: Path, arguments: list[str], tmp_path: Path) -> None:
     script = str(repository / "runtime" / "infer.py")
-    options = ["--model", str(tiny_model), "--boxes", str(tmp_path / "gt.txt"), "--out", str(tmp_path / "out")]
     server = RtspServer(PICTURES)
     with (
         serving(server),
         subprocess.Popen(
-            [sys.executable, script, server.url, *options],
+            [sys.executable, script, server.url, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -101,6 +101,70 @@ def test_stopping_ends_the_waiting(mjpeg_camera: Camera, stream_at: Callable[...
     assert stream.failure is None
 
 
+@pytest.fixture
+def late_camera(tmp_path: Path) -> Callable[[int], Callable[[], cv2.VideoCapture]]:
+    """Opens an MJPEG stream of five frames, at the attempt with this number and not before."""
+    (tmp_path / "stream.mjpg").write_bytes(b"".join(picture(number) for number in range(5)))
+
+    def opens_at(attempt: int) -> Callable[[], cv2.VideoCapture]:
+        paths = iter([*["nowhere"] * (attempt - 1), *[str(tmp_path / "stream.mjpg")] * 10])
+        return lambda: cv2.VideoCapture(next(paths), cv2.CAP_FFMPEG)
+
+    return opens_at
+
+
+def noting(waited: list[float]) -> Callable[[threading.Event, float], bool]:
+    """A wait that takes no time."""
+
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        waited.append(seconds)
+        return stopping.is_set()
+
+    return wait
+
+
+def test_a_camera_that_is_not_there_yet(
+    late_camera: Callable[[int], Callable[[], cv2.VideoCapture]], caplog: pytest.LogCaptureFixture
+) -> None:
+    waited: list[float] = []
+    stream = Stream("rtsp://camera", late_camera(4), backoff=Backoff(from_start=True), wait=noting(waited))
+    assert waited == [1, 2, 4]
+    assert "rtsp://camera cannot be opened by OpenCV" in caplog.text
+    assert "check the address, or that it is running; trying again in 4 s" in caplog.text
+    stopping = threading.Event()
+    stopping.set()
+    assert [frame.index for frame in stream.frames(stopping)] == list(range(5))
+
+
+@pytest.mark.parametrize(("backoff", "attempts"), [(Backoff(patience=7, from_start=True), [1, 2, 4]), (Backoff(), [])])
+def test_a_camera_that_does_not_come_is_given_up(
+    late_camera: Callable[[int], Callable[[], cv2.VideoCapture]], backoff: Backoff, attempts: list[float]
+) -> None:
+    waited: list[float] = []
+    with pytest.raises(InputError, match=r"^rtsp://camera cannot be opened by OpenCV"):
+        Stream("rtsp://camera", late_camera(5), backoff=backoff, wait=noting(waited))
+    assert waited == attempts
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(0.5, []), (2.5, [1]), (4.0, [1, 2])])
+def test_a_camera_is_not_waited_for_after_the_seconds_that_are_wanted(
+    late_camera: Callable[[int], Callable[[], cv2.VideoCapture]], seconds: float, waits: list[float]
+) -> None:
+    now = [100.0]
+    waited: list[float] = []
+
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        waited.append(seconds)
+        now[0] += seconds
+        return False
+
+    captures = iter([late_camera(1)(), *[cv2.VideoCapture() for _ in range(10)]])
+    stream = Stream("rtsp://camera", lambda: next(captures), seconds=seconds, clock=lambda: now[0], wait=wait)
+    assert len(list(stream.frames(threading.Event()))) == 5
+    assert waited == waits
+    assert stream.failure is None
+
+
 def test_waits_grow_to_a_limit() -> None:
     waits = list(Backoff().waits())
     assert waits[:7] == [1, 2, 4, 8, 16, 30, 30]
