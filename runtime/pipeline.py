@@ -60,7 +60,7 @@ class Tracker(Protocol):
         ...
 
     def ended_tracks(self) -> list[int]:
-        """Numbers that nobody gets any more, of tracks that have ended since this was asked last."""
+        """Numbers that nobody gets any more from the last update on."""
         ...
 
 

@@ -115,9 +115,8 @@ class AppearanceTracker:
         self._missed += frames
 
     def ended_tracks(self) -> list[int]:
-        """Numbers that nobody gets any more, of tracks that have ended since this was asked last."""
-        ended, self._ended = self._ended, []
-        return ended
+        """Numbers that nobody gets any more from the last update on."""
+        return self._ended
 
     def _move(self, apart: int) -> None:
         frames = apart + self._missed
@@ -125,7 +124,7 @@ class AppearanceTracker:
             person.unseen += frames
             # In a gap there would have been frames to look at, too.
             person.looked_for += frames / apart
-        self._ended += [each.track for each in self._people if self._is_gone(each) and each.track != NO_TRACK]
+        self._ended = [each.track for each in self._people if self._is_gone(each) and each.track != NO_TRACK]
         self._people = [person for person in self._people if not self._is_gone(person)]
         for person in self._people:
             for _ in range(frames):

@@ -132,17 +132,21 @@ def test_a_gap_is_as_long_as_the_frames_that_are_missed(every: int) -> None:
 
 def test_which_tracks_have_ended() -> None:
     tracker = AppearanceTracker(confirmation=2, patience=15)
-    update(tracker, 0, boxes(0, 200, 400), LOOKS[:3])
-    for frame in range(1, 4):
-        assert update(tracker, frame, boxes(0, 200), LOOKS[:2]) == [1, 2]
-    for frame in range(4, 19):
+    update(tracker, 0, boxes(0, 200, 400, 600), LOOKS)
+    update(tracker, 1, boxes(0, 200, 400), LOOKS[:3])
+    update(tracker, 2, boxes(0, 200), LOOKS[:2])
+    assert update(tracker, 3, boxes(0, 200), LOOKS[:2]) == [1, 2]
+    for frame in range(4, 17):
         assert update(tracker, frame, boxes(0), LOOKS[:1]) == [1]
     assert tracker.ended_tracks() == []
-    update(tracker, 19, boxes(0), LOOKS[:1])
-    assert tracker.ended_tracks() == [2]
+    update(tracker, 17, boxes(0), LOOKS[:1])
+    assert tracker.ended_tracks() == [3]
+    update(tracker, 18, boxes(0), LOOKS[:1])
     assert tracker.ended_tracks() == []
+    update(tracker, 19, boxes(0), LOOKS[:1])
     tracker.miss(15)
     update(tracker, 20, boxes(0), LOOKS[:1])
+    # What nobody asked for did not pile up.
     assert tracker.ended_tracks() == [1]
 
 
