@@ -158,7 +158,10 @@ def test_after_a_gap_in_a_live_stream_nobody_gets_the_track_of_who_stood_there(
         )
         find = given_boxes(dict.fromkeys(range(6), box))
         with Pipeline(stream, find, 1, embedder, tracker=AppearanceTracker(confirmation=1)).start() as runner:
-            assert [int(frame.found.tracks[0]) for frame in runner] == tracks
+            frames = list(runner)
+    assert [int(frame.found.tracks[0]) for frame in frames] == tracks
+    # Who collects a track's embeddings lets them go with this frame.
+    assert [frame.index for frame in frames if frame.ended_tracks] == [3] * (2 in tracks)
     assert stream.gaps == {3: pytest.approx(seconds)}
 
 
