@@ -17,8 +17,8 @@ from .video import Frame, NumberedFrames, header_of, open_file, read_header
 
 STANDARD_INPUT = "-"
 
-# FFmpeg gives up on a server that is silent for so long.
-_PATIENCE_MS = 10_000
+# A stream that is silent for so many seconds is gone. FFmpeg gives up on a read after them, and on each of the next.
+_PATIENCE = 10.0
 # A stream that is there has a readable frame among so many; one that is gone fails at once, every time.
 _MOST_UNREADABLE_LIVE = 10
 _FOLDER_RATE = 25.0
@@ -117,7 +117,8 @@ def open_source(source: Path | str, backoff: Backoff = Backoff(), seconds: float
         if len(text) > _MOST_DIGITS:
             raise InputError(f"{name} is no camera that OpenCV can open; cameras are numbered from 0")
         return Stream(name, lambda: cv2.VideoCapture(int(text)), backoff=backoff, seconds=seconds)
-    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _PATIENCE_MS]
+    patience = round(1000 * _PATIENCE)
+    timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
     return Stream(name, lambda: cv2.VideoCapture(text, cv2.CAP_FFMPEG, timeouts), backoff=backoff, seconds=seconds)
 
 
@@ -273,6 +274,8 @@ class Stream:
                     every=every,
                     first=self.count,
                     most_unreadable=_MOST_UNREADABLE_LIVE,
+                    patience=_PATIENCE if self._backoff else math.inf,
+                    clock=self._clock,
                     damaged=self.damaged,
                 )
                 for index, pixels in numbered:

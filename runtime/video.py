@@ -2,7 +2,8 @@
 
 import logging
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +106,8 @@ class NumberedFrames:
         every: int = 1,
         first: int = 0,
         most_unreadable: int = _MOST_UNREADABLE,
+        patience: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
         damaged: list[int] | None = None,
     ) -> None:
         """Read from `capture`.
@@ -115,28 +118,35 @@ class NumberedFrames:
             every: give only frames whose number is a multiple of this.
             first: number of the first frame to come.
             most_unreadable: so many frames in a row that cannot be decoded are taken for the end.
+            patience: so many seconds in which none can be read, likewise.
+            clock: seconds, for that.
             damaged: list to add to; None starts one.
         """
         self._capture = capture
         self._name = name
         self._every = every
         self._most_unreadable = most_unreadable
+        self._patience = patience
+        self._clock = clock
         self.count = first
         self.damaged = [] if damaged is None else damaged
 
     def __iter__(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
         """Yield numbers and frames, H x W x 3 uint8, BGR."""
-        failed = 0
+        failed, since = 0, self._clock()
         while failed < self._most_unreadable:
             decoded, pixels = self._read(wanted=(self.count + failed) % self._every == 0)
             if not decoded:
                 failed += 1
+                if self._clock() - since >= self._patience:
+                    return
                 continue
             self._pass_over(failed)
             failed = 0
             self.count += 1
             if pixels is not None:
                 yield self.count - 1, pixels
+            since = self._clock()
 
     def check_complete(self, expected: int | None) -> None:
         """Refuse a video that ended early.

@@ -1,5 +1,6 @@
 """Files, folders of frames, streams that stop and return, standard input."""
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -89,6 +90,17 @@ def test_a_stream_that_is_there_and_gives_nothing_is_given_up(
         assert len(list(stream.frames(threading.Event()))) == 4
     assert waited == [1, 2, 4, 4, 4]
     assert stream.failure is not None
+
+
+def test_a_stream_that_is_silent_is_not_read_again_and_again(mjpeg_camera: Camera) -> None:
+    pictures = [picture(n) for n in range(6)]
+    pictures[2] = b"\xff\xd8\xff" + bytes(200)
+    # Whatever it looks at, ten seconds have gone by: so it is with reads that time out.
+    clock = itertools.count(step=10)
+    with mjpeg_camera(pictures) as url:
+        opened = cv2.VideoCapture(url, cv2.CAP_FFMPEG)
+        stream = Stream(url, lambda: opened, backoff=Backoff(patience=0), clock=lambda: float(next(clock)))
+        assert [frame.index for frame in stream.frames(threading.Event())] == [0, 1]
 
 
 def test_stopping_ends_the_waiting(mjpeg_camera: Camera, stream_at: Callable[..., Stream], waited: list[float]) -> None:
