@@ -11,19 +11,25 @@ from .errors import InputError
 from .identities import Tracklets, describe_track
 from .pipeline import EmbeddedFrame
 
+_MOST_EMBEDDINGS = 2048
+
 
 @dataclass
 class _Sightings:
+    """Of a track: in `count` frames, of which every `stride`-th is one of the `kept` embeddings."""
+
     first: int
     last: int
     count: int = 0
+    stride: int = 1
+    kept: int = 0
 
 
 class TrackDescriptors:
     """Collects each track's embeddings on the disk, and keeps its descriptor (4 D bytes) in their place when it ends.
 
-    A video may be of any length, as long as its tracks end: those of a tracker do, those of a boxes file last until
-    `tracklets` is called.
+    Of a track that does not end at most 2,048 embeddings are kept, spread over it: all of the first ones, later every
+    other one, every fourth, and so on. Tracks of a boxes file last until `tracklets` is called.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
@@ -76,21 +82,36 @@ class TrackDescriptors:
         """No file stays open."""
 
     def _keep(self, track: int, frame: int, feature: NDArray[np.float32]) -> None:
-        try:
-            with self._path(track).open("ab") as file:
-                file.write(feature.tobytes())
-        except OSError as error:
-            raise InputError(f"cannot write to {self._folder}: {error.strerror}; free some space") from error
-        sightings = self._sightings.setdefault(track, _Sightings(frame, frame))
+        sightings = self._sightings.get(track) or _Sightings(frame, frame)
+        if sightings.count % sightings.stride == 0:
+            try:
+                self._append(self._path(track), sightings, feature)
+            except OSError as error:
+                raise InputError(f"cannot write to {self._folder}: {error.strerror}; free some space") from error
         sightings.last = frame
         sightings.count += 1
+        self._sightings[track] = sightings
+
+    def _append(self, path: Path, sightings: _Sightings, feature: NDArray[np.float32]) -> None:
+        if sightings.kept == _MOST_EMBEDDINGS:
+            # Every other one goes; this one is the next of those that stay.
+            staying = self._read(path, sightings)[::2]
+            with path.open("r+b") as file:
+                file.write(staying.tobytes())
+                file.truncate()
+            sightings.stride *= 2
+            sightings.kept = len(staying)
+        with path.open("ab") as file:
+            file.write(feature.tobytes())
+        sightings.kept += 1
 
     def _describe(self, track: int) -> None:
-        count, path = self._sightings[track].count, self._path(track)
-        # Mapped: of a track that lasted for hours a part is read at a time.
-        features = np.memmap(path, np.float32, "r", shape=(count, self._size))
-        self._descriptors[track] = describe_track(features, np.arange(count))
+        sightings, path = self._sightings[track], self._path(track)
+        self._descriptors[track] = describe_track(self._read(path, sightings), np.arange(sightings.kept))
         path.unlink()
+
+    def _read(self, path: Path, sightings: _Sightings) -> NDArray[np.float32]:
+        return np.fromfile(path, np.float32, sightings.kept * self._size).reshape(-1, self._size)
 
     def _path(self, track: int) -> Path:
         return self._folder / f"{track}.f32"

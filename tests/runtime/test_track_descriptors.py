@@ -63,6 +63,35 @@ def test_only_tracks_that_last_need_room_on_the_disk(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("crops", "kept"),
+    [
+        (2047, range(2047)),
+        (2048, range(2048)),
+        (2049, range(0, 2049, 2)),
+        (4097, range(0, 4097, 4)),
+        (9000, range(0, 9000, 8)),
+    ],
+)
+def test_a_track_that_does_not_end_is_known_by_some_of_its_crops(tmp_path: Path, crops: int, kept: range) -> None:
+    folder = tmp_path / "tracks"
+    descriptors = TrackDescriptors(folder, SIZE)
+    largest = 0
+    features = []
+    for index in range(crops):
+        each = frame(index, [1])
+        features.append(each.features)
+        descriptors.add(each)
+        largest = max(largest, (folder / "1.f32").stat().st_size)
+    assert largest <= 2048 * 4 * SIZE
+    assert (folder / "1.f32").stat().st_size == len(kept) * 4 * SIZE
+    people = descriptors.tracklets()
+    chosen = np.concatenate([features[index] for index in kept])
+    expected = describe_tracks(np.ones(len(kept), np.int64), np.array(kept), chosen)
+    np.testing.assert_array_equal(people.descriptors, expected.descriptors)
+    assert (people.first.tolist(), people.last.tolist()) == ([0], [crops - 1])
+
+
 def test_a_video_without_tracks(tmp_path: Path) -> None:
     descriptors = TrackDescriptors(tmp_path / "tracks", SIZE)
     descriptors.add(frame(0, [-1]))
