@@ -59,8 +59,8 @@ class Batching:
         height: of a network's input, in pixels.
         width: of a network's input, in pixels.
         frames: a batch is given before it is full when so many frames wait for it: memory stays bounded.
-        seconds: likewise when the first of them has waited so long, and where frames come so far apart: a frame does
-            not wait for the next one then. None for no such limit, which makes the same batches every time.
+        seconds: likewise when the first of them has waited so long, or had to be waited for that long: the next one
+            is not waited for then. None for no such limit, which makes the same batches every time.
         keep_pixels: whether the frames are needed later.
     """
 
@@ -111,7 +111,7 @@ def batch_crops(
         clock: seconds, for `batching.seconds`.
     """
     filling = _Filling(batching, clock)
-    for people in frames:
+    for people in filling.waited_for(frames):
         if people is not None:
             assert people.pixels is not None  # noqa: S101
             for box in people.found.boxes:
@@ -131,8 +131,7 @@ class _Filling:
     def __init__(self, batching: Batching, clock: Callable[[], float]) -> None:
         self._batching = batching
         self._clock = clock
-        self._latest: float | None = None
-        self._apart = 0.0
+        self._waited = 0.0
         self._start()
 
     def _start(self) -> None:
@@ -142,6 +141,17 @@ class _Filling:
         self._count = 0
         self._since: float | None = None
         self.frames: list[PeopleOnFrame] = []
+
+    def waited_for(self, frames: Iterator[PeopleOnFrame | None]) -> Iterator[PeopleOnFrame | None]:
+        """The frames; how long each was waited for is what the next one is expected to take."""
+        asked, waited = self._clock(), 0.0
+        for people in frames:
+            waited += self._clock() - asked
+            if people is not None:
+                self._waited, waited = waited, 0.0
+            yield people
+            # From here on: while the network took no batch, frames waited, and nobody waited for frames.
+            asked = self._clock()
 
     def is_full(self) -> bool:
         return self._count == self._batching.people
@@ -155,16 +165,12 @@ class _Filling:
 
     def complete(self, people: PeopleOnFrame) -> None:
         self.frames.append(people)
-        now = self._clock()
-        self._since = now if self._since is None else self._since
-        # The next frame is expected as long after this one as this one came after the last.
-        self._apart = 0.0 if self._latest is None else now - self._latest
-        self._latest = now
+        self._since = self._clock() if self._since is None else self._since
 
     def _is_late(self) -> bool:
         if self._batching.seconds is None or self._since is None:
             return False
-        return max(self._clock() - self._since, self._apart) >= self._batching.seconds
+        return max(self._clock() - self._since, self._waited) >= self._batching.seconds
 
     def take(self) -> CropBatch:
         batch = CropBatch(self._images[: self._count], self.frames)

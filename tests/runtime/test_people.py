@@ -77,17 +77,27 @@ def test_frames_are_kept_where_they_are_needed(keep: bool) -> None:
     assert [people.pixels is not None for people in batch.complete] == [keep, keep]
 
 
-def batched_live(arrivals: list[tuple[float, PeopleOnFrame | None]]) -> list[tuple[float, list[int]]]:
-    """When batches with which frames are given, to a stream that gives these frames at these times."""
-    now = 0.0
+def batched_live(
+    arrivals: list[tuple[float, PeopleOnFrame | None]], *, busy: float = 0.0
+) -> list[tuple[float, list[int]]]:
+    """When batches with which frames are given, to a stream that gives these frames at these times.
+
+    After each batch nobody takes another one for `busy` seconds; what comes meanwhile waits.
+    """
+    now = arrivals[0][0]
 
     def frames() -> Iterator[PeopleOnFrame | None]:
         nonlocal now
-        for now, people in arrivals:  # noqa: B007
+        for time, people in arrivals:
+            now = max(now, time)
             yield people
 
+    given = []
     batches = batch_crops(frames(), Batching(32, HEIGHT, WIDTH, frames=99, seconds=0.25), lambda: now)
-    return [(now, [each.index for each in batch.complete]) for batch in batches]
+    for batch in batches:
+        given.append((now, [each.index for each in batch.complete]))
+        now += busy
+    return given
 
 
 def test_people_in_a_live_stream_do_not_wait_for_long() -> None:
@@ -105,8 +115,16 @@ def test_people_in_a_live_stream_do_not_wait_for_long_where_no_frame_comes_after
 def test_frames_of_a_live_stream_that_come_seldom_do_not_wait_for_each_other() -> None:
     times = [10.0, 11.0, 12.0, 12.1, 12.2, 12.3]
     arrivals = list(zip(times, people_on([1, 0, 2, 1, 1, 1]), strict=True))
-    # The first one cannot know.
     assert batched_live(arrivals) == [(11.0, [0, 1]), (12.0, [2]), (12.3, [3, 4, 5])]
+
+
+def test_frames_that_waited_for_a_slow_network_share_a_batch() -> None:
+    first, second, *others = people_on([1] * 9)
+    later = list(zip([10.3, 10.4, 10.5, 10.6, 11.4, 11.45, 11.5], others, strict=True))
+    full = [2, 3, 4, 5, 6, 7, 8]
+    assert batched_live([(10.0, first), (10.25, second), *later], busy=1) == [(10.25, [0, 1]), (11.5, full)]
+    silent = [(10.0, first), (10.2, second), (10.25, None), *later]
+    assert batched_live(silent, busy=1) == [(10.25, [0, 1]), (11.5, full)]
 
 
 def test_frames_are_looked_at_together() -> None:
