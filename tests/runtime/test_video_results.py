@@ -25,6 +25,7 @@ from runtime.infer import main
 from runtime.json_lines import JsonLines
 from runtime.pipeline import EmbeddedFrame
 from runtime.tables import MatchesTable, TracksTable, write_matches
+from runtime.track_descriptors import TrackDescriptors
 from runtime.track_identities import TrackIdentities, TrackIdentity
 
 SHADES = 200
@@ -326,6 +327,25 @@ def test_tracks_that_ended_meanwhile_are_who_all_their_embeddings_say(
     for track, identity in expected.items():
         similarity = "" if identity.similarity is None else f"{identity.similarity:.4f}"
         assert rows[track] == (identity.person_id, similarity)
+
+
+def test_embeddings_of_tracks_that_ended_leave_the_disk(
+    make_video: Callable[..., Path], tiny_model: Path, visits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, out = TrackDescriptors.add, tmp_path / "out"
+    on_the_disk: list[set[str]] = []
+
+    def noted(descriptors: TrackDescriptors, frame: EmbeddedFrame) -> None:
+        add(descriptors, frame)
+        on_the_disk.append({path.stem for path in out.glob("unfinished-*/described-tracks/*")})
+
+    monkeypatch.setattr(TrackDescriptors, "add", noted)
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--out", str(out)]
+    assert main([*arguments, "--tracks", "--threshold=0.5", "--no-embeddings"]) == 0
+    # Who is away from frame 12 to 33 is forgotten, and somebody new from then on.
+    assert on_the_disk[20] == {"1", "2"}
+    assert on_the_disk[33] == {"1"}
+    assert on_the_disk[49] == {"1", "3"}
 
 
 def test_without_embeddings_the_other_results_are_the_same(
