@@ -43,12 +43,6 @@ class JsonLines:
         except OSError as error:
             raise InputError(f"cannot write the JSON lines: {error.strerror}; free some space") from error
 
-    def finish(self) -> None:
-        """Nothing is left to do: every line is written."""
-
-    def close(self) -> None:
-        """The stream belongs to the caller."""
-
 
 def _line(frame: EmbeddedFrame) -> dict[str, Any]:
     return {

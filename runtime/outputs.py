@@ -94,7 +94,9 @@ class VideoOutputs:
         self._finished = False
         self._folder = UnfinishedFolder(out)
         try:
-            self._outputs = _open(self._folder.path, embedding_size, wanted)
+            described = self._folder.path / DESCRIBED
+            self._descriptors = TrackDescriptors(described, embedding_size) if wanted.identities else None
+            self._outputs = _open(self._folder.path, embedding_size, wanted, self._descriptors)
             self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines)
         except BaseException:
             self._folder.__exit__(None, None, None)
@@ -106,6 +108,8 @@ class VideoOutputs:
         Raises:
             InputError: one of them cannot be written.
         """
+        if self._descriptors is not None:
+            self._descriptors.add(frame)
         for output in self._outputs:
             output.add(frame)
         # Last: a program that reads of a frame finds it in the files.
@@ -151,18 +155,17 @@ class VideoOutputs:
         self._folder.__exit__(kind, error, traceback)
 
 
-def _open(folder: Path, embedding_size: int, wanted: Wanted) -> Sequence[Output]:
+def _open(folder: Path, embedding_size: int, wanted: Wanted, descriptors: TrackDescriptors | None) -> Sequence[Output]:
     outputs: list[Output] = []
     identities: Callable[[], Mapping[int, TrackIdentity]] | None = None
+    if wanted.identities and descriptors:
+        of = wanted.identities.of
+        # Table and sheets ask for the same at the end.
+        identities = cache(lambda: of(descriptors.tracklets()))
     if wanted.annotated is not None:
         outputs.append(_AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated)))
     if wanted.matches:
         outputs.append(MatchesTable(folder / MATCHES))
-    if wanted.identities is not None:
-        descriptors, of = TrackDescriptors(folder / DESCRIBED, embedding_size), wanted.identities.of
-        outputs.append(descriptors)
-        # Table and sheets ask for the same at the end.
-        identities = cache(lambda: of(descriptors.tracklets()))
     if wanted.tracks:
         outputs.append(TracksTable(folder / TRACKS, identities))
     if wanted.sheets:

@@ -75,12 +75,6 @@ class TrackDescriptors:
             last=np.array([self._sightings[each].last for each in tracks], np.int64),
         )
 
-    def finish(self) -> None:
-        """Nothing is left to do: it is no result of its own."""
-
-    def close(self) -> None:
-        """No file stays open."""
-
     def _keep(self, track: int, frame: int, feature: NDArray[np.float32]) -> None:
         sightings = self._sightings.get(track) or _Sightings(frame, frame)
         if sightings.count % sightings.stride == 0:
