@@ -123,8 +123,9 @@ def infer_command(
         # FFmpeg would look at five seconds of a stream before the first frame. The other option is OpenCV's default.
         os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_flags;prefer_tcp|analyzeduration;500000")
     summary = infer(options, open_model)
+    written = f"\nwritten to: {options.out}" if options.writes_files else ""
     # Where other programs read standard output, nothing but JSON lines is on it.
-    print(f"{summary}\nwritten to: {options.out}", file=sys.stderr if options.json_lines else sys.stdout)
+    print(f"{summary}{written}", file=sys.stderr if options.json_lines else sys.stdout)
     if summary.interrupted:
         raise KeyboardInterrupt
 

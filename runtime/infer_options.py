@@ -19,7 +19,7 @@ class Options:
             video), or one such image. A text may be what `runtime.sources.open_source` takes beside files, too: a
             stream's URL, a camera's number, or `-` for standard input.
         model: an .onnx or .engine file, or what else the caller's way of opening takes.
-        out: folder for the results.
+        out: folder for the results; left alone where none of them is a file.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
         detector: YOLOX in ONNX, or an engine of it, that finds the people of a video.
@@ -96,6 +96,11 @@ class Options:
         return bool(self._where_people_are) if path.is_dir() else not is_image_name(path.name)
 
     @property
+    def writes_files(self) -> bool:
+        """Whether anything is to be written to `out`, rather than lines to standard output only."""
+        return any((self.embeddings, self.gallery, self.tracks, self.annotate, self.contact_sheets))
+
+    @property
     def _where_people_are(self) -> list[str]:
         return [f"--{name}" for name in ("boxes", "detector") if getattr(self, name) is not None]
 
@@ -155,8 +160,7 @@ class Options:
             raise InputError(f"--reconnect {self.reconnect:g}; expected seconds, 0 or more, or inf")
 
     def _check_results(self) -> None:
-        others = (self.gallery, self.tracks, self.annotate, self.contact_sheets, self.json_lines)
-        if not self.embeddings and not any(others):
+        if not self.writes_files and not self.json_lines:
             raise InputError(
                 "--no-embeddings given, and nothing else is to be written; ask for something with --tracks, --gallery, "
                 "--jsonl -, --contact-sheets or --annotate"

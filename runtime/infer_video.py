@@ -60,7 +60,8 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
             keep_up=options.keep_up,
         )
         wanted = _wanted(options, source, gallery, threshold)
-        with VideoOutputs(options.out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
+        out = options.out if options.writes_files else None
+        with VideoOutputs(out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
             runner = pipeline.start()
             # Until all is in its place: an hour of video is not to be lost while its results are completed.
             with ends_cleanly(runner.stop) as interruption:
@@ -73,7 +74,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
                     raise
                 outputs.finish()
     if source.failure is not None:
-        logger.warning("%s\nthe results until then are written to %s", summary, options.out)
+        logger.warning("%s%s", summary, f"\nthe results until then are written to {out}" if out else "")
         raise source.failure
     return summary
 

@@ -78,11 +78,11 @@ class VideoOutputs:
     a live source that fails.
     """
 
-    def __init__(self, out: Path, embedding_size: int, wanted: Wanted, *, live: bool = False) -> None:
+    def __init__(self, out: Path | None, embedding_size: int, wanted: Wanted, *, live: bool = False) -> None:
         """Start them.
 
         Args:
-            out: folder for the results.
+            out: folder for the results; None where no file is wanted.
             embedding_size: D.
             wanted: which of them.
             live: whether the source cannot be run again.
@@ -92,12 +92,16 @@ class VideoOutputs:
         """
         self._live = live
         self._finished = False
-        self._folder = UnfinishedFolder(out)
+        self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines)
+        self._outputs: Sequence[Output] = []
+        self._descriptors: TrackDescriptors | None = None
+        self._folder = None if out is None else UnfinishedFolder(out)
+        if self._folder is None:
+            return
         try:
-            described = self._folder.path / DESCRIBED
-            self._descriptors = TrackDescriptors(described, embedding_size) if wanted.identities else None
+            if wanted.identities:
+                self._descriptors = TrackDescriptors(self._folder.path / DESCRIBED, embedding_size)
             self._outputs = _open(self._folder.path, embedding_size, wanted, self._descriptors)
-            self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines)
         except BaseException:
             self._folder.__exit__(None, None, None)
             raise
@@ -127,6 +131,8 @@ class VideoOutputs:
         Raises:
             InputError: that fails.
         """
+        if self._folder is None:
+            return
         for output in self._outputs:
             output.finish()
         names = [name for name in RESULTS if (self._folder.path / name).exists()]
@@ -147,6 +153,8 @@ class VideoOutputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._folder is None:
+            return
         for output in self._outputs:
             output.close()
         if self._live and not self._finished and isinstance(error, Exception):

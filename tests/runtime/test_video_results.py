@@ -376,10 +376,42 @@ def test_without_embeddings_the_other_results_are_the_same(
     assert len(both) > 3
 
 
-def test_lines_alone(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("before", [True, False])
+def test_lines_alone_touch_no_folder(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], before: bool
+) -> None:
+    out = tmp_path / "out"
+    if before:
+        assert main([*arguments, "--tracks"]) == 0
+        changed = out.stat().st_mtime_ns
+    capsys.readouterr()
     assert main([*arguments, "--no-embeddings", "--jsonl", "-"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 12
-    assert list((tmp_path / "out").iterdir()) == []
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 12
+    assert "frames: 12" in printed.err
+    assert "written to" not in printed.err
+    assert out.exists() == before
+    if before:
+        assert out.stat().st_mtime_ns == changed
+        assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "tracks.csv"]
+
+
+def test_lines_alone_of_a_stream_that_is_given_up(
+    mjpeg_camera: Callable[..., AbstractContextManager[str]],
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    content = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    with mjpeg_camera([content] * 12) as url:
+        assert main([url, *arguments[1:], "--no-embeddings", "--jsonl", "-", "--reconnect", "0"]) == 2
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 12
+    assert "did not come back" in printed.err
+    assert "frames: 12" in caplog.text
+    assert "written to" not in caplog.text
+    assert not (tmp_path / "out").exists()
 
 
 def test_few_frames_a_second_are_joined_all_the_same(
