@@ -59,8 +59,8 @@ class Batching:
         height: of a network's input, in pixels.
         width: of a network's input, in pixels.
         frames: a batch is given before it is full when so many frames wait for it: memory stays bounded.
-        seconds: likewise when the first of them has waited so long, or had to be waited for that long: the next one
-            is not waited for then. None for no such limit, which makes the same batches every time.
+        seconds: likewise when the first of them has waited so long, or the last one had to be waited for that long,
+            and so would the next. None for no such limit, which makes the same batches every time.
         keep_pixels: whether the frames are needed later.
     """
 

@@ -110,8 +110,9 @@ class Pipeline:
         gallery: names people; None does not.
         keep_pixels: whether the frames are needed after their people were cut out.
         depth: what may wait between two stages.
-        keep_up: whether frames that come while others are still worked on are passed over, the newest ones last; the
-            source should be live, as what is read of a file depends on the machine then.
+        keep_up: whether of the frames that come while others are still worked on only the newest waits, and between any
+            two stages one item: what waits is late. The source should be live, as what is read of a file depends on
+            the machine then.
     """
 
     source: Source
@@ -135,7 +136,7 @@ class Pipeline:
             takewhile(lambda frame: frame.seconds < end, self.source.frames(stopping, self.every)),
             self.stages(),
             consumer_name=WRITE,
-            depth=self.depth,
+            depth=1 if self.keep_up else self.depth,
             keeps_up=self.keep_up,
             stopping=stopping,
         )

@@ -189,7 +189,7 @@ class Announced(Stream):
         return slow
 
 
-@pytest.mark.parametrize(("every", "looked_at", "passed_over"), [(1, [0, 10, 11], 8), (2, [0, 8, 10], 3)])
+@pytest.mark.parametrize(("every", "looked_at", "passed_over"), [(1, [0, 11], 9), (2, [0, 10], 4)])
 def test_frames_of_a_slow_pipeline_keep_their_numbers_and_times(
     mjpeg_camera: Callable[..., AbstractContextManager[str]],
     tiny_model: Path,
@@ -220,7 +220,7 @@ def test_frames_of_a_slow_pipeline_keep_their_numbers_and_times(
     assert stream.count == 12
 
 
-@pytest.mark.parametrize(("seconds", "tracks"), [(0.2, [1, 1, 1]), (60.0, [1, 2, 2])])
+@pytest.mark.parametrize(("seconds", "tracks"), [(0.2, [1, 1]), (60.0, [1, 2])])
 def test_a_gap_before_a_frame_that_was_passed_over(
     mjpeg_camera: Callable[..., AbstractContextManager[str]], tiny_model: Path, seconds: float, tracks: list[int]
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_gap_before_a_frame_that_was_passed_over(
         tracker = AppearanceTracker(confirmation=1)
         with Pipeline(stream, find, 1, embedder, tracker=tracker, keep_up=True).start() as runner:
             found = [(frame.index, int(frame.found.tracks[0])) for frame in runner]
-    assert found == list(zip([0, 4, 5], tracks, strict=True))
+    assert found == list(zip([0, 5], tracks, strict=True))
     assert stream.gaps == {3: pytest.approx(seconds)}
 
 
