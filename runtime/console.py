@@ -1,5 +1,6 @@
 """What every command line of the project does around its work: one-line errors, exit statuses, plain logging."""
 
+import errno
 import logging
 import os
 import select
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from .errors import LgeuError
+from .errors import InputError, LgeuError
 
 # What a shell reports of a program that Ctrl-C ended.
 INTERRUPTED = 130
@@ -43,8 +44,10 @@ def run_command(program: str, command: Callable[[], None]) -> int:
             that goes through instead. Processes that were launched together raise it together, and the first prints it.
 
     Returns:
-        0, the `exit_status` of the `LgeuError` raised, 130 after Ctrl-C, or 141 where nobody reads standard output.
+        0, the `exit_status` of the `LgeuError` raised, 130 after Ctrl-C, or 141 where nobody reads standard output; 2
+        where that is a file and the disk is full.
     """
+    status = 0
     try:
         status = _status(program, command)
         # At its own end Python would complain about what is left.
@@ -54,6 +57,13 @@ def run_command(program: str, command: Callable[[], None]) -> int:
             raise
         discard(sys.stdout)
         return UNREAD
+    except OSError as error:
+        # With a name it is another file's.
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        discard(sys.stdout)
+        unwritten = InputError(f"cannot write to standard output: {error.strerror}; free some space")
+        return status or _report(program, unwritten)
     return status
 
 
@@ -79,13 +89,17 @@ def _status(program: str, command: Callable[[], None]) -> int:
         if error.code:
             raise
     except LgeuError as error:
-        if os.environ.get("LGEU_TRACEBACK") == "1":
-            raise
-        if speaks_for_all():
-            print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_status
+        return _report(program, error)
     except KeyboardInterrupt:
         if speaks_for_all():
             print(f"{program}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _report(program: str, error: LgeuError) -> int:
+    if os.environ.get("LGEU_TRACEBACK") == "1":
+        raise error
+    if speaks_for_all():
+        print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.exit_status

@@ -1,9 +1,11 @@
 """What a command line makes of how its work ended."""
 
+import errno
 import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,38 @@ def test_nobody_reads_what_is_printed(
     done = unread(*([] if buffered else ["-u"]), "-c", code)
     assert done.returncode == 141
     assert done.stderr in ("", "lgeu: error: off\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("end", ["", "; raise InputError('off')", "; sys.exit()"])
+@pytest.mark.parametrize("letters", [1, 100_000])
+def test_a_full_disk_under_what_is_printed(repository: Path, letters: int, end: str, buffered: bool) -> None:
+    code = (
+        "import sys; from runtime.console import run_command; from runtime.errors import InputError\n"
+        f"def command(): print({letters} * 'a'){end}\n"
+        "sys.exit(run_command('lgeu', command))"
+    )
+    options = [] if buffered else ["-u"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, *options, "-c", code],
+            cwd=repository,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr in (
+        "lgeu: error: cannot write to standard output: No space left on device; free some space\n",
+        "lgeu: error: off\n",
+    )
+
+
+def test_a_disk_that_is_full_elsewhere_is_a_bug() -> None:
+    with pytest.raises(OSError, match="No space left"):
+        run_command("lgeu", lambda: raising(OSError(errno.ENOSPC, "No space left on device", "a.txt")))
 
 
 def test_a_pipe_to_another_program_that_breaks_is_a_bug() -> None:
