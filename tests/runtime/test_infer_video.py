@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime import pipeline, sources
+from runtime import infer_video, pipeline, sources
 from runtime.backend import Backend
-from runtime.boxes import read_boxes
+from runtime.boxes import FrameBoxes, read_boxes
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
 from runtime.infer import infer, main
 from runtime.infer_options import Options
-from runtime.people import CropBatch, batch_crops
+from runtime.people import CropBatch, FindPeople, batch_crops, given_boxes
 from runtime.pipeline import EmbeddedFrame
 from runtime.spool import EmbeddingsSpool, read_spool
-from runtime.video import read_frames
+from runtime.video import Frame, read_frames
 
 
 def run(*arguments: object) -> int:
@@ -371,7 +371,23 @@ def test_a_stream_that_is_kept_up_with(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sources, "wait_for", lambda stopping, seconds: stopping.is_set())
+    stopped = threading.Event()
+
+    def wait(stopping: threading.Event, seconds: float) -> bool:
+        stopped.set()
+        return stopping.is_set()
+
+    def slow(given: dict[int, FrameBoxes]) -> FindPeople:
+        find = given_boxes(given)
+
+        def look(frames: Sequence[Frame]) -> list[FrameBoxes]:
+            assert stopped.wait(10)
+            return find(frames)
+
+        return look
+
+    monkeypatch.setattr(sources, "wait_for", wait)
+    monkeypatch.setattr(infer_video, "given_boxes", slow)
     pictures = [jpeg(number) for number in range(30)]
     with mjpeg_camera(pictures[:12], pictures[12:]) as url:
         arguments = (url, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--jsonl", "-")
@@ -380,23 +396,31 @@ def test_a_stream_that_is_kept_up_with(
     numbers = [line["frame"] for line in lines]
     assert numbers == sorted(set(numbers))
     assert numbers[-1] == 29
+    # Of the first twelve one was looked at, and one waited.
+    assert 30 - len(numbers) >= 10
     assert f"frames passed over: {30 - len(numbers)}\n" in caplog.text
     found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
     np.testing.assert_array_equal(found.frames, np.repeat(numbers, 2))
 
 
 def test_ctrl_c_while_frames_are_passed_over(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with endless("--keep-up") as process:
-        feed_until_rows(process, out, 40)
-        process.send_signal(signal.SIGINT)
+    # Nobody reads the lines: when the pipe is full nothing goes on but the stream.
+    with endless("--keep-up", "--jsonl", "-") as process:
+        assert process.stdin is not None
+        feeding = threading.Thread(target=process.stdin.write, args=(b"".join(map(jpeg, range(2_000))),))
+        feeding.start()
+        feeding.join(60)
+        kept_up = not feeding.is_alive()
+        process.send_signal(signal.SIGINT if kept_up else signal.SIGKILL)
         stdout, stderr = process.communicate()
+    assert kept_up
     assert process.returncode == 130, stderr
-    printed = dict(line.split(b": ", 1) for line in stdout.splitlines())
-    found = Embeddings.load(out / "embeddings.npz")
-    assert found.frames is not None
-    assert printed[b"frames"] == b"%d (interrupted)" % (len(found) // 2)
-    assert int(printed[b"frames passed over"]) >= found.frames[-1] + 1 - len(found) // 2
+    frames = [json.loads(line)["frame"] for line in stdout.splitlines()]
+    found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+    np.testing.assert_array_equal(found.frames, np.repeat(frames, 2))
+    printed = dict(line.split(b": ", 1) for line in stderr.splitlines() if b": " in line)
+    assert printed[b"frames"] == b"%d (interrupted)" % len(frames)
+    assert int(printed[b"frames passed over"]) >= frames[-1] + 1 - len(frames) > 0
 
 
 @pytest.mark.parametrize(("seconds", "attempts"), [("0", 0), ("7", 3), ("inf", 50)])
