@@ -172,9 +172,8 @@ class Pipeline:
             if self.tracker is not None:
                 found = frame.found
                 # The first frame after a gap may itself have been passed over.
-                numbers = range(latest + 1, frame.index + 1)
-                if stopped := sum(self.source.gaps.get(number, 0.0) for number in numbers):
-                    self.tracker.miss(round(stopped * self.source.rate))
+                if missed := self._missed(range(latest + 1, frame.index + 1)):
+                    self.tracker.miss(missed)
                 latest = frame.index
                 tracks = self.tracker.update(frame.index, found.boxes, found.scores, frame.features)
                 ended = self.tracker.ended_tracks()
@@ -182,6 +181,12 @@ class Pipeline:
             if self.gallery is not None:
                 frame = replace(frame, matches=self.gallery.nearest(frame.features))
             yield frame
+
+    def _missed(self, numbers: range) -> int:
+        """How many frames that have no numbers went by before frames with these."""
+        gaps = [self.source.gaps[number] for number in numbers if number in self.source.gaps]
+        # From the last frame before a gap to the first one after it, whose numbers are `every` apart.
+        return sum(max(round(seconds * self.source.rate) - self.every, 0) for seconds in gaps)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,32 @@ def test_after_a_gap_in_a_live_stream_nobody_gets_the_track_of_who_stood_there(
     assert stream.gaps == {3: pytest.approx(seconds)}
 
 
+@pytest.mark.parametrize(("seconds", "missed"), [(2.0, [46]), (0.16, []), (0.1, [])])
+def test_a_gap_does_not_count_frames_twice_that_have_numbers(
+    mjpeg_camera: Callable[..., AbstractContextManager[str]], tiny_model: Path, seconds: float, missed: list[int]
+) -> None:
+    class Missing(Counting):
+        def miss(self, frames: int) -> None:
+            gaps.append(frames)
+
+    gaps: list[int] = []
+    picture = cv2.imencode(".jpg", np.full((48, 64, 3), 90, np.uint8))[1].tobytes()
+    with mjpeg_camera([picture] * 8, [picture] * 8) as url, Embedder.open(tiny_model) as embedder:
+        stream = Stream(
+            url,
+            lambda: cv2.VideoCapture(url, cv2.CAP_FFMPEG),
+            backoff=Backoff(patience=2),
+            clock=lambda: seconds * (stream.count >= 8),
+            wait=lambda stopping, _: stopping.is_set(),
+        )
+        tracker = Missing()
+        with Pipeline(stream, given_boxes({}), 1, embedder, every=4, tracker=tracker).start() as runner:
+            assert [frame.index for frame in runner] == [0, 4, 8, 12]
+    assert stream.gaps == {8: seconds}
+    # 25 frames a second from frame 4 to frame 8.
+    assert gaps == missed
+
+
 class Announced(Stream):
     """A stream that goes on after its first frame when that was taken, and says when it has ended."""
 
