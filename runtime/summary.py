@@ -14,7 +14,7 @@ class Summary:
         frames: of the video that were looked at; None for crops.
         boxes: on them, or the number of crops.
         dropped: boxes of which less than a pixel, in width or height, was in their frame.
-        embeddings: rows written.
+        embeddings: how many were made, written or not.
         seconds: spent on reading, detecting and embedding.
         damaged: frames that could not be decoded.
         passed_over: frames of a live source that others gave no time for; None where it waited instead.
@@ -31,11 +31,6 @@ class Summary:
     passed_over: int | None = None
     busy: Mapping[str, float] = field(default_factory=dict)
     interrupted: bool = False
-
-    @property
-    def bottleneck(self) -> str | None:
-        """The stage that worked longest, for which the others waited; None for crops."""
-        return max(self.busy, key=lambda name: self.busy[name], default=None)
 
     def __str__(self) -> str:
         rate = self.embeddings / max(self.seconds, 1e-9)
