@@ -1,7 +1,7 @@
 """The options of `infer` as they are written on a command line."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, get_args
 
@@ -45,24 +45,31 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz. A "
         "video that ends before the number of frames in its header is refused; a damaged frame in its middle is left "
         "out, with a warning. Ctrl-C ends a video after the frames that were read and keeps their results.",
-        epilog=f"Of {', '.join(RESULTS)} DIR keeps only what this run wrote; an earlier run's are removed. "
-        "annotated.mp4 and contact-sheets show people: keep them no longer than needed.",
+        epilog=f"Of {', '.join(RESULTS)} DIR keeps only what this run wrote; an earlier run's are removed (a run that "
+        "writes no file leaves DIR alone). annotated.mp4 and contact-sheets show people: keep them no longer than needed.",
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "source",
         type=_source,
         metavar="SOURCE",
         help="a video, a stream (rtsp://, http://), a camera's number, - for standard input, or a folder of frames; "
         "without --boxes and --detector a folder of crops (one person each), or one such image",
     )
-    add(
+    parser.add_argument(
         "--model",
         type=Path,
         required=True,
         help="an .onnx file, or an .engine with its manifest beside it; `lgeu infer` also takes a checkpoint",
     )
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_people(parser.add_argument_group("people of a video").add_argument)
+    _add_frames(parser.add_argument_group("frames of a video").add_argument)
+    _add_results(parser.add_argument_group("results").add_argument)
+    _add_model(parser.add_argument_group("running the model").add_argument)
+    return parser
+
+
+def _add_people(add: Callable[..., object]) -> None:
     add("--boxes", type=Path, metavar="FILE", help="where the people of a video are: MOT lines, confidence 0 ignored")
     add("--frame-offset", type=int, metavar="N", help="0-based video frame = frame in the boxes file + N (default -1)")
     add(
@@ -72,6 +79,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="find the people of a video with YOLOX: an .onnx file, or an .engine built of it",
     )
     add("--score", type=float, metavar="S", help=f"smallest score of a detection (default {DEFAULT_SCORE})")
+
+
+def _add_frames(add: Callable[..., object]) -> None:
     add("--every", type=int, default=1, metavar="N", help="look at every Nth frame of a video only (default: all)")
     add("--seconds", type=float, metavar="S", help="end after so much of a video or a stream (default: all of it)")
     add(
@@ -86,6 +96,9 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="wait so many seconds for a stream or a camera that is not there yet or stopped, before the run ends with "
         f"an error (inf: for ever; default: {Backoff().patience:g} for one that stopped)",
     )
+
+
+def _add_results(add: Callable[..., object]) -> None:
     add(
         "--gallery",
         type=Path,
@@ -119,9 +132,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--no-embeddings",
         dest="embeddings",
         action="store_false",
-        help="do not write embeddings.npz, which grows by gigabytes an hour: what else was asked for is all of a video",
+        help="do not write embeddings.npz (gigabytes an hour); another result must be asked for",
     )
     add("--annotate", action="store_true", help="also write annotated.mp4, the video with boxes, tracks and identities")
+
+
+def _add_model(add: Callable[..., object]) -> None:
     add(
         "--backend",
         choices=get_args(BackendName),
@@ -133,4 +149,3 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--batch-size", type=int, metavar="N", help="crops per call of the model (default: the largest it takes, or 32)"
     )
     add("--plugin", type=Path, metavar="LIB", help="an engine's StripGate library (default: beside it, then as built)")
-    return parser
