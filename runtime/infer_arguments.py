@@ -45,8 +45,8 @@ def _parser(program: str) -> argparse.ArgumentParser:
         description="Embed the people of a video, a folder of crops or one image, and write DIR/embeddings.npz. A "
         "video that ends before the number of frames in its header is refused; a damaged frame in its middle is left "
         "out, with a warning. Ctrl-C ends a video after the frames that were read and keeps their results.",
-        epilog=f"Of {', '.join(RESULTS)} DIR keeps only what this run wrote; an earlier run's are removed (a run that "
-        "writes no file leaves DIR alone). annotated.mp4 and contact-sheets show people: keep them no longer than needed.",
+        epilog=f"Of {', '.join(RESULTS)} DIR keeps only what this run wrote; an earlier run's are removed (by a run "
+        "that writes one of them). annotated.mp4 and contact-sheets show people: keep them no longer than needed.",
     )
     parser.add_argument(
         "source",
