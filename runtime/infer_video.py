@@ -21,7 +21,7 @@ from .outputs import VideoOutputs, Wanted
 from .people import FindPeople, check_all_seen, detected_by, frames_at_once, given_boxes
 from .pipeline import EmbeddedFrame, Pipeline
 from .progress import pipeline_progress
-from .sources import Backoff, Source, open_source
+from .sources import Backoff, Source, describe_source, open_source
 from .stages import StageRunner
 from .summary import Summary
 from .track_identities import TrackIdentities
@@ -45,12 +45,13 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
     Raises:
         LgeuError: see the parts.
     """
-    source = _open_source(options)
-    with closing(_people(options, source)) as people:
+    with closing(_people(options)) as people:
+        # A camera may have to be waited for: what else can be wrong has been said by then.
+        source = _open_source(options)
         pipeline = Pipeline(
             source=source,
             find=people.find,
-            find_at_once=people.at_once,
+            find_at_once=_frames_at_once(options, people, source),
             embedder=embedder,
             every=options.every,
             seconds=options.seconds,
@@ -93,10 +94,9 @@ def _open_source(options: Options) -> Source:
 
 @dataclass(frozen=True)
 class _People:
-    """How people are found, on how many frames at once, by which detector, or the boxes that were given."""
+    """How people are found, by which detector, or the boxes that were given."""
 
     find: FindPeople
-    at_once: int
     detector: YoloxDetector | None = None
     given: Mapping[int, FrameBoxes] = field(default_factory=dict)
 
@@ -105,14 +105,21 @@ class _People:
             self.detector.close()
 
 
-def _people(options: Options, source: Source) -> _People:
+def _people(options: Options) -> _People:
     if options.boxes is not None:
         given = read_boxes(options.boxes, -1 if options.frame_offset is None else options.frame_offset)
-        return _People(given_boxes(given), 1, given=given)
+        return _People(given_boxes(given), given=given)
     if options.detector is None:
-        raise InputError(f"{source.name} is a video without boxes or a detector")
+        raise InputError(f"{describe_source(options.source)} is a video without boxes or a detector")
     score = DEFAULT_SCORE if options.score is None else options.score
     detector = YoloxDetector(options.detector, score=score, device=options.device)
+    return _People(detected_by(detector), detector)
+
+
+def _frames_at_once(options: Options, people: _People, source: Source) -> int:
+    detector = people.detector
+    if detector is None:
+        return 1
     if detector.best_batch == 1:
         logger.info("%s takes one frame at a time", options.detector)
     if source.live and detector.min_batch > 1:
@@ -121,7 +128,7 @@ def _people(options: Options, source: Source) -> _People:
             options.detector,
             detector.min_batch,
         )
-    return _People(detected_by(detector), frames_at_once(detector, live=source.live), detector)
+    return frames_at_once(detector, live=source.live)
 
 
 def _tracker(options: Options, people: _People) -> AppearanceTracker | None:

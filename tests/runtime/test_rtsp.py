@@ -104,6 +104,21 @@ def test_a_camera_that_does_not_come(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("option", ["--boxes", "--detector"])
+def test_a_wrong_file_is_refused_before_a_camera_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_model: Path,
+    absent: RtspServer,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    monkeypatch.setattr(sources, "wait_for", lambda stopping, seconds: pytest.fail("waited"))
+    arguments = [absent.url, "--model", str(tiny_model), option, str(tmp_path / "none.onnx"), "--out", str(tmp_path)]
+    assert main([*arguments, "--reconnect", "inf"]) == 2
+    assert "none.onnx" in capsys.readouterr().err
+
+
 def test_ctrl_c_while_a_camera_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], absent: RtspServer, tmp_path: Path
 ) -> None:
