@@ -76,7 +76,7 @@ def test_a_camera_that_is_there_only_after_the_run_has_started(
             waited.append(seconds)
             if len(waited) == 2:
                 running.enter_context(serving(RtspServer(PICTURES, port=absent.port)))
-            return stopping.is_set()
+            return len(waited) > 2
 
         monkeypatch.setattr(sources, "wait_for", wait)
         # The second that is wanted of it is over before it would be opened again.
