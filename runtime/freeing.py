@@ -37,3 +37,19 @@ def current_if_possible(device: CudaDevice) -> Iterator[None]:
         with suppress(DeviceError):
             entered.enter_context(device.current())
         yield
+
+
+@contextmanager
+def held_on(device: CudaDevice, resources: ExitStack) -> Iterator[ExitStack]:
+    """With the device current, a stack for what is held on it; `resources` closes that with the device current again.
+
+    Where the block fails, its stack is closed at once.
+    """
+
+    def free(held: ExitStack) -> None:
+        with current_if_possible(device):
+            held.close()
+
+    with device.current(), ExitStack() as held:
+        yield held
+        resources.callback(free, held.pop_all())

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from .backend import PendingEmbeddings, Processor, StageTimes
 from .batch_checks import check_images
-from .device import open_device
+from .device import CudaDevice, open_device
 from .engine_manifest import EngineManifest
 from .engine_match import check_architecture, check_engine_file, check_platform, check_version, find_plugin
 from .engine_queue import EngineQueue, create_streams
 from .engine_slot import BatchLayout
 from .engine_tensors import check_tensors
-from .freeing import current_if_possible, free_later
+from .freeing import free_later, held_on
 from .manifest import read_engine_manifest
 from .preprocess import network_input
 from .tensorrt_engine import TensorRTEngine
@@ -58,11 +58,12 @@ class TensorRTBackend:
             load_plugin(library, library_file)
         self._closing = Lock()
         with ExitStack() as resources:
-            self._device = free_later(resources, lambda device: device.close(), open_device())
-            check_architecture(path, engine, self._device.architecture)
-            resources.callback(self._free, self._open(path, library))
+            device = free_later(resources, lambda device: device.close(), open_device())
+            check_architecture(path, engine, device.architecture)
+            with held_on(device, resources) as held:
+                self._queue = self._open(path, library, device, held)
             self._resources = resources.pop_all()
-        self.name = f"{engine.flavour} {library.version} ({self._device.architecture})"
+        self.name = f"{engine.flavour} {library.version} ({device.architecture})"
         self.device: Processor = "cuda"
         self.max_batch: int | None = engine.max_batch
 
@@ -102,31 +103,21 @@ class TensorRTBackend:
         with self._closing:
             self._resources.close()
 
-    def _open(self, path: Path, library: TensorRTLibrary) -> ExitStack:
-        """Load the engine; what is to be freed while the device is current."""
-        device = self._device
-        with device.current(), ExitStack() as held:
-            streams = create_streams(device, held)
-            described = cast("EngineManifest", self.manifest.engine)
-            engine = TensorRTEngine(
-                path, library, device, streams.compute, held, allow_host_code=described.holds_host_code
-            )
-            check_tensors(path, engine.tensors, library.trt, self.manifest)
-            layout = BatchLayout(
-                input_shape=self.manifest.input_shape,
-                input_type=np.dtype(self.manifest.input_type),
-                output_shape=(self.manifest.embedding_size,),
-                profiles=described.profiles,
-            )
-            self._queue = EngineQueue(layout, engine, device, streams, path.name, held)
-            return held.pop_all()
+    def _open(self, path: Path, library: TensorRTLibrary, device: CudaDevice, held: ExitStack) -> EngineQueue:
+        streams = create_streams(device, held)
+        described = cast("EngineManifest", self.manifest.engine)
+        engine = TensorRTEngine(path, library, device, streams.compute, held, allow_host_code=described.holds_host_code)
+        check_tensors(path, engine.tensors, library.trt, self.manifest)
+        layout = BatchLayout(
+            input_shape=self.manifest.input_shape,
+            input_type=np.dtype(self.manifest.input_type),
+            output_shape=(self.manifest.embedding_size,),
+            profiles=described.profiles,
+        )
+        return EngineQueue(layout, engine, device, streams, path.name, held)
 
     def _check(self, images: NDArray[np.uint8]) -> None:
         check_images(images, (self.manifest.height, self.manifest.width, 3), self.max_batch)
 
     def _write(self, images: NDArray[np.uint8], out: NDArray[Any]) -> None:
         network_input(images, self.manifest.input_format, out=out)
-
-    def _free(self, held: ExitStack) -> None:
-        with current_if_possible(self._device):
-            held.close()

@@ -15,7 +15,7 @@ from .engine_slot import BatchLayout
 from .engine_tensors import EngineTensor, EngineTensors
 from .errors import InputError, ManifestError, MissingDependencyError
 from .files import require_file
-from .freeing import current_if_possible, free_later
+from .freeing import free_later, held_on
 from .onnx_tensors import Tensor
 from .tensorrt_engine import TensorRTEngine
 from .tensorrt_library import load_tensorrt
@@ -42,8 +42,9 @@ class YoloxEngine:
         """
         require_file(path, "detector")
         with ExitStack() as resources:
-            self._device = free_later(resources, lambda device: device.close(), open_device())
-            resources.callback(self._free, self._open(path))
+            device = free_later(resources, lambda device: device.close(), open_device())
+            with held_on(device, resources) as held:
+                self._queue = self._open(path, device, held)
             self._resources = resources.pop_all()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,19 +56,15 @@ class YoloxEngine:
         self._queue.close()
         self._resources.close()
 
-    def _open(self, path: Path) -> ExitStack:
-        """Load the engine; what is to be freed while the device is current."""
-        device = self._device
-        with device.current(), ExitStack() as held:
-            streams = create_streams(device, held)
-            engine, trt = _deserialise(path, device, streams.compute, held)
-            layout = self._layout(path, engine.tensors, trt)
-            largest = max(layout.profiles, key=lambda profile: profile.max)
-            self.min_batch = min(profile.min for profile in layout.profiles)
-            self.best_batch = largest.opt
-            self.max_batch: int | None = largest.max
-            self._queue = EngineQueue(layout, engine, device, streams, path.name, held, slots=1)
-            return held.pop_all()
+    def _open(self, path: Path, device: CudaDevice, held: ExitStack) -> EngineQueue:
+        streams = create_streams(device, held)
+        engine, trt = _deserialise(path, device, streams.compute, held)
+        layout = self._layout(path, engine.tensors, trt)
+        largest = max(layout.profiles, key=lambda profile: profile.max)
+        self.min_batch = min(profile.min for profile in layout.profiles)
+        self.best_batch = largest.opt
+        self.max_batch: int | None = largest.max
+        return EngineQueue(layout, engine, device, streams, path.name, held, slots=1)
 
     def _layout(self, path: Path, tensors: EngineTensors, trt: ModuleType) -> BatchLayout:
         inputs, outputs = ([_tensor(each, trt) for each in some] for some in (tensors.inputs, tensors.outputs))
@@ -84,10 +81,6 @@ class YoloxEngine:
             output_shape=cast("tuple[int, ...]", output.shape[1:]),
             profiles=tensors.profiles,
         )
-
-    def _free(self, held: ExitStack) -> None:
-        with current_if_possible(self._device):
-            held.close()
 
 
 def _deserialise(path: Path, device: CudaDevice, stream: int, held: ExitStack) -> tuple[TensorRTEngine, ModuleType]:
