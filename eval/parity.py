@@ -23,6 +23,7 @@ from .machine import describe_machine, installed_versions
 from .metrics import Metrics, evaluate
 from .reranking import Reranking, evaluate_reranked
 from .stages import TOLERANCES, Comparison, Difference, Figures, NotRun, ParityReport, Stage, Tolerance
+from .ties import difference_beyond_ties
 
 __all__ = [
     "TOLERANCES",
@@ -158,12 +159,17 @@ def _read(item: ExportedCandidate, dataset: ReidDataset, reranking: Reranking) -
 def _measure(stage: Stage, embeddings: Embeddings, queries: int, reranking: Reranking) -> _Measured:
     if not np.isfinite(embeddings.features).all():
         return _Measured(stage, embeddings, None, None)
-    query, gallery = _rows(embeddings, slice(queries)), _rows(embeddings, slice(queries, None))
+    query, gallery = _halves(embeddings, queries)
     metrics = evaluate(query, gallery)
     reranked = evaluate_reranked(query, gallery, reranking)
     return _Measured(
         replace(stage, figures=_figures(metrics), reranked=_figures(reranked)), embeddings, metrics, reranked
     )
+
+
+def _halves(embeddings: Embeddings, queries: int) -> tuple[Embeddings, Embeddings]:
+    """Of the query images, which come first, and of the gallery."""
+    return _rows(embeddings, slice(queries)), _rows(embeddings, slice(queries, None))
 
 
 def _rows(embeddings: Embeddings, rows: slice) -> Embeddings:
@@ -189,7 +195,8 @@ def _compare(reference: _Measured, measured: _Measured, tolerance: Tolerance) ->
     close = agreement(left, right)
     difference = _difference(reference.metrics, measured.metrics)
     reranked = _difference(reference.reranked, measured.reranked)
-    return Comparison(close, difference, reranked, tolerance, tuple(_failures(close, difference, tolerance)))
+    failures, remarks = _judge_mAP(reference, measured, tolerance)
+    return Comparison(close, difference, reranked, tolerance, (*_apart(close, tolerance), *failures), remarks)
 
 
 def _difference(reference: Metrics | None, measured: Metrics | None) -> Difference | None:
@@ -200,7 +207,7 @@ def _difference(reference: Metrics | None, measured: Metrics | None) -> Differen
     return Difference(float(same), **{name: after[name] - before[name] for name in before})
 
 
-def _failures(close: Agreement, difference: Difference | None, tolerance: Tolerance) -> Iterator[str]:
+def _apart(close: Agreement, tolerance: Tolerance) -> Iterator[str]:
     if close.non_finite:
         yield f"{close.non_finite} embeddings hold NaN or infinity"
     if close.min_cosine is not None and close.min_cosine < tolerance.min_cosine:
@@ -211,5 +218,24 @@ def _failures(close: Agreement, difference: Difference | None, tolerance: Tolera
             f"{100 * tolerance.length:g} % allowed: embeddings must end in the L2 norm that the exported graph has; "
             "export the model again, or normalise what its program gives"
         )
-    if difference is not None and 100 * abs(difference.mAP) > tolerance.mAP_points:
-        yield (f"mAP differs by {100 * difference.mAP:+.4f} points, more than {tolerance.mAP_points} allowed")
+
+
+def _judge_mAP(  # noqa: N802 (the field's own name)
+    reference: _Measured, measured: _Measured, tolerance: Tolerance
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Failures and remarks."""
+    if reference.metrics is None or measured.metrics is None:
+        return (), ()
+    points = 100 * (measured.metrics.mAP - reference.metrics.mAP)
+    if abs(points) <= tolerance.mAP_points:
+        return (), ()
+    differs = f"mAP differs by {points:+.4f} points"
+    beyond = points
+    if tolerance.tie:
+        before, after = reference.metrics.per_query, measured.metrics.per_query
+        halves = _halves(reference.embeddings, reference.metrics.queries)
+        beyond = 100 * difference_beyond_ties(before, after, *halves, tolerance.tie)
+        differs += f", {beyond:+.4f} of them beyond near ties"
+    if abs(beyond) <= tolerance.mAP_points:
+        return (), (f"{differs} (images at nearly the same distance, which the last digits put in order)",)
+    return (f"{differs}, more than {tolerance.mAP_points} allowed",), ()

@@ -1,7 +1,7 @@
 """What a parity report holds. Figures are fractions in 0..1."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,19 +17,22 @@ class Tolerance:
     """How far a candidate may be from the reference.
 
     Attributes:
-        mAP_points: largest difference of mAP before re-ranking, in hundredths.
+        mAP_points: largest difference of mAP before re-ranking, in hundredths, beyond what near ties allow.
         min_cosine: smallest cosine similarity of any embedding with the reference's.
         length: largest share by which the length of any embedding differs from the reference's.
+        tie: by how much a match's cosine distance and another image's may change against each other for no reason but
+            the order of additions; see `eval.ties`. 0 for formats whose rounding `mAP_points` allows for.
     """
 
     mAP_points: float  # noqa: N815 (the field's own name)
     min_cosine: float
     length: float = 0.001
+    tie: float = 0.0
 
 
 # For a trained model; an untrained network is noisier.
 TOLERANCES: Mapping[Precision, Tolerance] = {
-    "fp32": Tolerance(0.01, 0.99999, 0.001),
+    "fp32": Tolerance(0.01, 0.99999, 0.001, tie=2e-6),
     "fp16": Tolerance(0.2, 0.999, 0.01),
 }
 
@@ -65,13 +68,23 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Of a candidate with the reference; the differences are None where the candidate could not be evaluated."""
+    """Of a candidate with the reference.
+
+    Attributes:
+        agreement: of the embeddings.
+        difference: None where the candidate could not be evaluated.
+        reranked_difference: likewise.
+        tolerance: what it was judged by.
+        failures: one line for each way in which it is outside of that.
+        remarks: what needs saying though it is no failure.
+    """
 
     agreement: Agreement | None
     difference: Difference | None
     reranked_difference: Difference | None
     tolerance: Tolerance
     failures: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,12 +149,15 @@ class ParityReport:
     @property
     def failures(self) -> tuple[str, ...]:
         """One line for each tolerance exceeded and each candidate that failed; empty where all that ran agrees."""
-        return tuple(
-            f"{stage.name}: {failure}"
-            for stage in self.stages
-            if stage.comparison
-            for failure in stage.comparison.failures
-        )
+        return tuple(f"{name}: {failure}" for name, each in self._comparisons() for failure in each.failures)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """One line for each thing that needs saying though it is no failure."""
+        return tuple(f"{name}: {remark}" for name, each in self._comparisons() for remark in each.remarks)
+
+    def _comparisons(self) -> Iterator[tuple[str, Comparison]]:
+        return ((stage.name, stage.comparison) for stage in self.stages if stage.comparison)
 
     def table(self) -> str:
         """The stages, the figures in percent, for a terminal."""
@@ -150,6 +166,7 @@ class ParityReport:
         lines = [f"{'':<{width}}   rank-1      mAP  min cosine  max |difference|  verdict", _row(self.reference, width)]
         lines += [_row(stage, width) for stage in self.stages]
         lines += [f"{item.name:<{width}}  not run: {item.reason}" for item in self.not_run]
+        lines += self.remarks
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:

@@ -123,6 +123,47 @@ def test_tolerances_go_by_precision(dataset: ReidDataset, reference: Candidate, 
     assert "mAP differs by" in by_map.failures[0]
 
 
+class Given:
+    """A backend that answers with given embeddings, whatever it sees."""
+
+    def __init__(self, embedder: Embedder, features: NDArray[np.float32]) -> None:
+        self.name, self.device, self.manifest, self.max_batch = "given", "cpu", embedder.manifest, None
+        self._left = features
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer, self._left = self._left[: len(images)], self._left[len(images) :]
+        return answer
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@pytest.mark.parametrize(("nearer", "fails"), [(4e-7, False), (4e-5, True)])
+def test_images_at_nearly_the_same_distance_may_change_places(
+    dataset: ReidDataset, make_embedder: MakeEmbedder, nearer: float, fails: bool
+) -> None:
+    """A match and somebody else, as near to a query as each other but for so much, once more and once less."""
+    features = np.concatenate([half.features for half in embed_halves(make_embedder(), dataset)])
+    is_own = np.array([image.person_id == dataset.query[0].person_id for image in dataset.gallery])
+    own, other = (len(dataset.query) + np.flatnonzero(chosen)[0] for chosen in (is_own, ~is_own))
+    left, right = features.copy(), features.copy()
+    for each, sign in ((left, -1), (right, 1)):
+        each[other] = each[own] + sign * nearer * each[0]
+
+    def given(rows: NDArray[np.float32]) -> Embedder:
+        return Embedder(Given(make_embedder(), rows))
+
+    report = compare(Candidate("one.pt", lambda: given(left)), [Candidate("other.onnx", lambda: given(right))], dataset)
+    comparison = report.stages[0].comparison
+    assert comparison is not None
+    assert comparison.difference is not None
+    assert comparison.difference.mAP < -0.0001
+    said = report.failures if fails else report.remarks
+    assert said[0].startswith(f"other.onnx: mAP differs by {100 * comparison.difference.mAP:+.4f} points")
+    assert (len(report.failures), len(report.remarks)) == (int(fails), int(not fails))
+    assert all(line in report.table() and line in render_html(report) for line in report.remarks)
+
+
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 0.001), ("fp16", 0.01)])
 def test_a_lost_norm_fails_though_every_cosine_and_figure_agrees(
     dataset: ReidDataset,
