@@ -57,6 +57,7 @@ def main() -> None:
 
 def run(options: Options) -> tuple[Embeddings, Summary]:
     """One run of `infer`, and what it wrote."""
+    assert options.out is not None
     summary = infer(options)
     return Embeddings.load(options.out / "embeddings.npz"), summary
 

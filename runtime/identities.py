@@ -1,6 +1,6 @@
 """Who the tracks of a video are: one descriptor a track, the nearest known person, or the same unknown one again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -74,6 +74,17 @@ class Tracklets:
 
     def __len__(self) -> int:
         return len(self.tracks)
+
+
+def join_tracklets(parts: Sequence[Tracklets]) -> Tracklets:
+    """Those of at least one part of a video, none of them in two."""
+    order = np.argsort(np.concatenate([each.tracks for each in parts]), kind="stable")
+    return Tracklets(
+        tracks=np.concatenate([each.tracks for each in parts])[order],
+        descriptors=np.concatenate([each.descriptors for each in parts])[order],
+        first=np.concatenate([each.first for each in parts])[order],
+        last=np.concatenate([each.last for each in parts])[order],
+    )
 
 
 def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], features: NDArray[np.float32]) -> Tracklets:

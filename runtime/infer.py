@@ -92,6 +92,7 @@ def _infer_images(options: Options, embedder: Embedder, gallery: KnownPeople | N
         camera_ids=np.full(len(paths), UNKNOWN_CAMERA, np.int64),
         names=np.array([path.name for path in paths], np.str_),
     )
+    assert options.out is not None  # noqa: S101
     with UnfinishedFolder(options.out) as folder:
         written = [EMBEDDINGS]
         embeddings.save(folder.path / EMBEDDINGS)

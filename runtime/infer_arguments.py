@@ -61,7 +61,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         required=True,
         help="an .onnx file, or an .engine with its manifest beside it; `lgeu infer` also takes a checkpoint",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; needed where one is a file")
     _add_people(parser.add_argument_group("people of a video").add_argument)
     _add_frames(parser.add_argument_group("frames of a video").add_argument)
     _add_results(parser.add_argument_group("results").add_argument)

@@ -19,7 +19,7 @@ class Options:
             video), or one such image. A text may be what `runtime.sources.open_source` takes beside files, too: a
             stream's URL, a camera's number, or `-` for standard input.
         model: an .onnx or .engine file, or what else the caller's way of opening takes.
-        out: folder for the results; left alone where none of them is a file.
+        out: folder for the results; needed, and used, only where one of them is a file.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
         detector: YOLOX in ONNX, or an engine of it, that finds the people of a video.
@@ -49,7 +49,7 @@ class Options:
 
     source: Path | str
     model: Path
-    out: Path
+    out: Path | None = None
     boxes: Path | None = None
     frame_offset: int | None = None
     detector: Path | None = None
@@ -73,7 +73,9 @@ class Options:
     def __post_init__(self) -> None:
         if not is_stream(self.source) and not Path(self.source).exists():
             raise InputError(f"{self.source} does not exist; expected a video, a folder of crops or an image")
-        if self.out.exists() and not self.out.is_dir():
+        if self.out is None and self.writes_files:
+            raise InputError("no folder for the results given; name one with --out DIR")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
             raise InputError(f"--out {self.out} is a file; name a folder")
         self._check_people()
         self._check_inputs_survive()
@@ -167,6 +169,8 @@ class Options:
             )
 
     def _check_inputs_survive(self) -> None:
+        if self.out is None:
+            return
         outputs = {(self.out / name).resolve() for name in RESULTS}
         for path in (self.source, self.boxes, self.gallery):
             if path is not None and not is_stream(path) and Path(path).resolve() in outputs:

@@ -1,9 +1,8 @@
 """What is written of a video's people, frame by frame, and put in place together at the end."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -16,7 +15,7 @@ from .pipeline import EmbeddedFrame
 from .spool import EmbeddingsSpool
 from .tables import MatchesTable, TracksTable
 from .track_descriptors import TrackDescriptors
-from .track_identities import TrackIdentities, TrackIdentity
+from .track_identities import IdentifiedTracks, TrackIdentities, TrackIdentity
 from .unfinished import UnfinishedFolder
 
 EMBEDDINGS = "embeddings.npz"
@@ -92,16 +91,18 @@ class VideoOutputs:
         """
         self._live = live
         self._finished = False
-        self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines)
+        identified = wanted.identities is not None
+        self._lines = None if wanted.json_lines is None else JsonLines(wanted.json_lines, tracks=identified)
         self._outputs: Sequence[Output] = []
-        self._descriptors: TrackDescriptors | None = None
+        self._identified: IdentifiedTracks | None = None
         self._folder = None if out is None else UnfinishedFolder(out)
         if self._folder is None:
             return
         try:
             if wanted.identities:
-                self._descriptors = TrackDescriptors(self._folder.path / DESCRIBED, embedding_size)
-            self._outputs = _open(self._folder.path, embedding_size, wanted, self._descriptors)
+                descriptors = TrackDescriptors(self._folder.path / DESCRIBED, embedding_size)
+                self._identified = IdentifiedTracks(descriptors, wanted.identities)
+            self._outputs = _open(self._folder.path, embedding_size, wanted, self._identified)
         except BaseException:
             self._folder.__exit__(None, None, None)
             raise
@@ -112,8 +113,9 @@ class VideoOutputs:
         Raises:
             InputError: one of them cannot be written.
         """
-        if self._descriptors is not None:
-            self._descriptors.add(frame)
+        if self._identified is not None:
+            self._say(self._identified.end(frame.ended_tracks))
+            self._identified.add(frame)
         for output in self._outputs:
             output.add(frame)
         # Last: a program that reads of a frame finds it in the files.
@@ -133,11 +135,13 @@ class VideoOutputs:
         """
         if self._folder is None:
             return
+        identified = {} if self._identified is None else self._identified.finish()
         for output in self._outputs:
             output.finish()
         names = [name for name in RESULTS if (self._folder.path / name).exists()]
         self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
         self._finished = True
+        self._say(identified)
 
     def salvage(self) -> None:
         """After a failure: `finish` where the source is live, as far as that works."""
@@ -146,6 +150,10 @@ class VideoOutputs:
                 self.finish()
             except Exception as error:  # whatever it is, the failure before it is the one to report
                 logger.warning("warning: %s", error)
+
+    def _say(self, identified: Mapping[int, TrackIdentity]) -> None:
+        if self._lines is not None:
+            self._lines.add_tracks(identified)
 
     def __enter__(self) -> "VideoOutputs":
         return self
@@ -163,13 +171,9 @@ class VideoOutputs:
         self._folder.__exit__(kind, error, traceback)
 
 
-def _open(folder: Path, embedding_size: int, wanted: Wanted, descriptors: TrackDescriptors | None) -> Sequence[Output]:
+def _open(folder: Path, embedding_size: int, wanted: Wanted, identified: IdentifiedTracks | None) -> Sequence[Output]:
     outputs: list[Output] = []
-    identities: Callable[[], Mapping[int, TrackIdentity]] | None = None
-    if wanted.identities and descriptors:
-        of = wanted.identities.of
-        # Table and sheets ask for the same at the end.
-        identities = cache(lambda: of(descriptors.tracklets()))
+    identities = None if identified is None else identified.known
     if wanted.annotated is not None:
         outputs.append(_AnnotatedOutput(AnnotatedVideo(folder / ANNOTATED, wanted.annotated)))
     if wanted.matches:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class PeopleOnFrame:
         pixels: H x W x 3 uint8, BGR; None where nobody needs them any more.
         found: the people's boxes, clipped to the frame.
         outside: how many more boxes had less than a pixel on it.
+        arrived: see `Frame`.
     """
 
     index: int
@@ -35,6 +37,7 @@ class PeopleOnFrame:
     pixels: NDArray[np.uint8] | None
     found: FrameBoxes
     outside: int
+    arrived: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def find_people(frames: Iterator[Frame], find: FindPeople, at_once: int) -> Gene
         for frame, boxes in zip(group, find(group), strict=True):
             height, width = frame.pixels.shape[:2]
             kept = boxes.clipped(width, height)
-            yield PeopleOnFrame(frame.index, frame.seconds, frame.pixels, kept, len(boxes) - len(kept))
+            yield PeopleOnFrame(frame.index, frame.seconds, frame.pixels, kept, len(boxes) - len(kept), frame.arrived)
 
 
 def batch_crops(

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import takewhile
 from typing import Protocol
 
@@ -78,6 +79,7 @@ class EmbeddedFrame:
         features: (N, D) float32, L2-normalised.
         matches: the nearest person in the gallery for each; None without a gallery.
         ended_tracks: numbers that the tracker gives to nobody any more, from this frame on.
+        arrived: see `runtime.video.Frame`.
     """
 
     index: int
@@ -89,6 +91,7 @@ class EmbeddedFrame:
     features: NDArray[np.float32]
     matches: Matches | None = None
     ended_tracks: Sequence[int] = ()
+    arrived: datetime | None = None
 
     def name_of(self, row: int) -> str:
         """What the person in a row is called in tables and embeddings files."""
@@ -250,6 +253,7 @@ def split_frames(batches: Iterator[EmbeddedBatch]) -> Generator[EmbeddedFrame, N
                 outside=people.outside,
                 images=images[own],
                 features=features[own],
+                arrived=people.arrived,
             )
         # The people of a frame that goes on in the next batch.
         left = [EmbeddedBatch(CropBatch(images[start:], []), features[start:])]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
@@ -286,7 +287,10 @@ class Stream:
                         self.gaps[index] = now - latest
                     latest = now
                     self.count = numbered.count
-                    yield Frame(index, now - started if self.live else index / self.rate, pixels)
+                    if self.live:
+                        yield Frame(index, now - started, pixels, datetime.now(timezone.utc))
+                    else:
+                        yield Frame(index, index / self.rate, pixels)
                 self.count = numbered.count
                 if self._backoff is None:
                     numbered.check_complete(self.total)

@@ -1,5 +1,6 @@
 """One descriptor for each track of a video, made when the track has ended: until then its embeddings are needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,10 @@ class _Sightings:
 
 
 class TrackDescriptors:
-    """Collects each track's embeddings on the disk, and keeps its descriptor (4 D bytes) in their place when it ends.
+    """Collects each track's embeddings on the disk, until it ends and is described.
 
     Of a track that does not end at most 2,048 embeddings are kept, spread over it: all of the first ones, later every
-    other one, every fourth, and so on. Tracks of a boxes file last until `tracklets` is called.
+    other one, every fourth, and so on. Tracks of a boxes file last until `end_all` is called.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
@@ -45,35 +46,35 @@ class TrackDescriptors:
         self._folder = folder
         self._size = size
         self._sightings: dict[int, _Sightings] = {}
-        self._descriptors: dict[int, NDArray[np.float32]] = {}
         try:
             folder.mkdir()
         except OSError as error:
             raise InputError(f"cannot write {folder}: {error.strerror}") from error
 
     def add(self, frame: EmbeddedFrame) -> None:
-        """Take a frame's people, and describe the tracks that ended before it.
-
-        Raises:
-            InputError: an embedding cannot be kept.
-        """
-        for track in frame.ended_tracks:
-            self._describe(track)
+        """Take a frame's people; raises `InputError` where an embedding cannot be kept."""
         for track, feature in zip(frame.found.tracks.tolist(), frame.features, strict=True):
             if track != NO_TRACK:
                 self._keep(track, frame.index, feature)
 
-    def tracklets(self) -> Tracklets:
-        """All tracks, those that still last among them, which end so."""
-        for track in self._sightings.keys() - self._descriptors.keys():
-            self._describe(track)
-        tracks = sorted(self._sightings)
+    def end(self, tracks: Sequence[int]) -> Tracklets:
+        """Describe tracks that go on no more, and forget them.
+
+        Raises:
+            InputError: one has an embedding that is not finite.
+        """
+        ended = {track: self._sightings.pop(track) for track in sorted(tracks)}
+        descriptors = [self._descriptor(track, sightings) for track, sightings in ended.items()]
         return Tracklets(
-            tracks=np.array(tracks, np.int64),
-            descriptors=np.array([self._descriptors[each] for each in tracks], np.float32).reshape(-1, self._size),
-            first=np.array([self._sightings[each].first for each in tracks], np.int64),
-            last=np.array([self._sightings[each].last for each in tracks], np.int64),
+            tracks=np.array(list(ended), np.int64),
+            descriptors=np.array(descriptors, np.float32).reshape(-1, self._size),
+            first=np.array([each.first for each in ended.values()], np.int64),
+            last=np.array([each.last for each in ended.values()], np.int64),
         )
+
+    def end_all(self) -> Tracklets:
+        """`end` for all tracks that still last."""
+        return self.end(list(self._sightings))
 
     def _keep(self, track: int, frame: int, feature: NDArray[np.float32]) -> None:
         sightings = self._sightings.get(track) or _Sightings(frame, frame)
@@ -99,10 +100,11 @@ class TrackDescriptors:
             file.write(feature.tobytes())
         sightings.kept += 1
 
-    def _describe(self, track: int) -> None:
-        sightings, path = self._sightings[track], self._path(track)
-        self._descriptors[track] = describe_track(self._read(path, sightings), np.arange(sightings.kept))
+    def _descriptor(self, track: int, sightings: _Sightings) -> NDArray[np.float32]:
+        path = self._path(track)
+        descriptor = describe_track(self._read(path, sightings), np.arange(sightings.kept))
         path.unlink()
+        return descriptor
 
     def _read(self, path: Path, sightings: _Sightings) -> NDArray[np.float32]:
         return np.fromfile(path, np.float32, sightings.kept * self._size).reshape(-1, self._size)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import cv2
@@ -49,11 +50,13 @@ class Frame:
         index: its number, from 0; frames that could not be decoded have numbers, too.
         seconds: when it is shown, from the start of the video; when it arrived after the first one, in a live stream.
         pixels: H x W x 3 uint8, BGR.
+        arrived: time of day of that, with a time zone; None where the stream is not live.
     """
 
     index: int
     seconds: float
     pixels: NDArray[np.uint8]
+    arrived: datetime | None = None
 
 
 def read_header(path: Path) -> VideoHeader:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -389,6 +390,7 @@ def test_a_stream_that_is_kept_up_with(
     monkeypatch.setattr(sources, "wait_for", wait)
     monkeypatch.setattr(infer_video, "given_boxes", slow)
     pictures = [jpeg(number) for number in range(30)]
+    before = datetime.now(timezone.utc).replace(microsecond=0)
     with mjpeg_camera(pictures[:12], pictures[12:]) as url:
         arguments = (url, "--model", tiny_model, "--boxes", boxes, "--out", tmp_path / "out", "--jsonl", "-")
         assert run(*arguments, "--keep-up") == 2
@@ -399,6 +401,8 @@ def test_a_stream_that_is_kept_up_with(
     # Of the first twelve one was looked at, and one waited.
     assert 30 - len(numbers) >= 10
     assert f"frames passed over: {30 - len(numbers)}\n" in caplog.text
+    times = [before, *(datetime.fromisoformat(line["time"]) for line in lines), datetime.now(timezone.utc)]
+    assert times == sorted(times)
     found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
     np.testing.assert_array_equal(found.frames, np.repeat(numbers, 2))
 

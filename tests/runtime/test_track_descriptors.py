@@ -9,7 +9,7 @@ import pytest
 
 from runtime.boxes import FrameBoxes
 from runtime.errors import InputError
-from runtime.identities import describe_tracks
+from runtime.identities import describe_tracks, join_tracklets
 from runtime.pipeline import EmbeddedFrame
 from runtime.track_descriptors import TrackDescriptors
 
@@ -38,9 +38,12 @@ FRAMES = [
 
 def test_descriptors_are_those_of_all_embeddings_at_once(tmp_path: Path) -> None:
     descriptors = TrackDescriptors(tmp_path / "tracks", SIZE)
+    parts = []
     for each in FRAMES:
+        parts.append(descriptors.end(each.ended_tracks))
         descriptors.add(each)
-    people = descriptors.tracklets()
+    people = join_tracklets([*parts, descriptors.end_all()])
+    assert [part.tracks.tolist() for part in parts if len(part)] == [[9], [12]]
     expected = describe_tracks(
         np.concatenate([each.found.tracks for each in FRAMES]),
         np.concatenate([np.full(len(each.features), each.index) for each in FRAMES]),
@@ -57,9 +60,10 @@ def test_only_tracks_that_last_need_room_on_the_disk(tmp_path: Path) -> None:
     folder = tmp_path / "tracks"
     descriptors = TrackDescriptors(folder, SIZE)
     for index in range(200):
-        descriptors.add(frame(index, [index, index + 1, 1000], ended=(index - 1,) if index else ()))
+        descriptors.end([index - 1] if index else [])
+        descriptors.add(frame(index, [index, index + 1, 1000]))
         assert sum(path.stat().st_size for path in folder.iterdir()) == 4 * SIZE * (index + 1 + 2 + bool(index))
-    assert len(descriptors.tracklets()) == 202
+    assert descriptors.end_all().tracks.tolist() == [199, 200, 1000]
     assert list(folder.iterdir()) == []
 
 
@@ -85,7 +89,7 @@ def test_a_track_that_does_not_end_is_known_by_some_of_its_crops(tmp_path: Path,
         largest = max(largest, (folder / "1.f32").stat().st_size)
     assert largest <= 2048 * 4 * SIZE
     assert (folder / "1.f32").stat().st_size == len(kept) * 4 * SIZE
-    people = descriptors.tracklets()
+    people = descriptors.end_all()
     chosen = np.concatenate([features[index] for index in kept])
     expected = describe_tracks(np.ones(len(kept), np.int64), np.array(kept), chosen)
     np.testing.assert_array_equal(people.descriptors, expected.descriptors)
@@ -95,7 +99,7 @@ def test_a_track_that_does_not_end_is_known_by_some_of_its_crops(tmp_path: Path,
 def test_a_video_without_tracks(tmp_path: Path) -> None:
     descriptors = TrackDescriptors(tmp_path / "tracks", SIZE)
     descriptors.add(frame(0, [-1]))
-    people = descriptors.tracklets()
+    people = descriptors.end_all()
     assert (len(people), people.descriptors.shape) == (0, (0, SIZE))
 
 
@@ -110,7 +114,7 @@ def test_what_was_kept_before_the_disk_was_full_is_described(
             descriptors.add(frame(10, [1]))
     features = np.concatenate([frame(index, [1]).features for index in range(10)])
     expected = describe_tracks(np.ones(10, np.int64), np.arange(10), features)
-    np.testing.assert_array_equal(descriptors.tracklets().descriptors, expected.descriptors)
+    np.testing.assert_array_equal(descriptors.end_all().descriptors, expected.descriptors)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

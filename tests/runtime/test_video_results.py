@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
@@ -103,8 +104,28 @@ def test_json_lines() -> None:
     assert first["people"][0]["person"] == "anna"
     stranger = third["people"][0]
     assert (stranger["person_id"], stranger["person"], stranger["similarity"]) == (None, None, 0.75)
-    assert second == {"frame": 1, "seconds": 0.1, "people": []}
+    assert second == {"frame": 1, "seconds": 0.1, "time": None, "people": []}
     assert last["people"][0]["person_id"] is None
+
+
+def test_json_lines_of_tracks() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream, tracks=True)
+    arrived = datetime(2026, 11, 30, 13, 5, 0, 123_456, timezone.utc)
+    for each in (frame(3, [7, 8]), replace(frame(4, [8, 7, -1]), arrived=arrived), frame(5, [8])):
+        lines.add(each)
+    lines.add_tracks({7: TrackIdentity(3, 0.83, "anna"), 8: TrackIdentity(-2, 0.4)})
+    known, stranger = [json.loads(line) for line in stream.getvalue().splitlines()[3:]]
+    assert known == {
+        "track": 7,
+        "first": {"frame": 3, "seconds": 0.3, "time": None},
+        "last": {"frame": 4, "seconds": 0.4, "time": "2026-11-30T13:05:00.123+00:00"},
+        "person_id": 3,
+        "person": "anna",
+        "similarity": 0.83,
+    }
+    assert stranger["last"]["frame"] == 5
+    assert (stranger["person_id"], stranger["person"], stranger["similarity"]) == (None, None, 0.4)
 
 
 def shades(path: Path) -> list[int]:
@@ -289,10 +310,12 @@ def test_boxes_without_tracks_are_joined_and_tracks_get_their_person(
     assert {row[10] for row in rows_of(out / "tracks.csv")} == {"-2"}
     # What is written as the video runs knows strangers, too.
     assert {row[1] for row in rows_of(out / "matches.csv")[1:]} == {"-2"}
-    people = [person for line in capsys.readouterr().out.splitlines() for person in json.loads(line)["people"]]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    people = [person for line in lines[:12] for person in line["people"]]
     assert len(people) == 24
-    assert {person["person_id"] for person in people} == {None}
-    assert all(person["similarity"] < 0.9 for person in people)
+    assert [line["track"] for line in lines[12:]] == [1, 2]
+    assert {each["person_id"] for each in (*people, *lines[12:])} == {None}
+    assert all(each["similarity"] < 0.9 for each in (*people, *lines[12:]))
     assert sheets_of(out) == ["track-000001.jpg", "track-000002.jpg"]
 
 
@@ -327,6 +350,41 @@ def test_tracks_that_ended_meanwhile_are_who_all_their_embeddings_say(
     for track, identity in expected.items():
         similarity = "" if identity.similarity is None else f"{identity.similarity:.4f}"
         assert rows[track] == (identity.person_id, similarity)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_lines_say_who_a_track_was_as_soon_as_that_is_known(
+    make_video: Callable[..., Path],
+    tiny_model: Path,
+    visits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    named: bool,
+) -> None:
+    known = Embeddings(np.eye(4, 6, dtype=np.float32), np.arange(4), np.ones(4, np.int64), np.array(list("abcd")))
+    known.save(tmp_path / "gallery.npz")
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--tracks"]
+    options = ["--gallery", str(tmp_path / "gallery.npz")] if named else ["--threshold=0.5"]
+    assert main([*arguments, *options, "--jsonl", "-", "--out", str(tmp_path / "out")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    frames = [line["frame"] for line in lines if "frame" in line]
+    tracks = {line["track"]: line for line in lines if "track" in line}
+    assert frames == list(range(50))
+    rows = rows_of(tmp_path / "out" / "tracks.csv")
+    assert len(lines) == 53
+    for track, line in tracks.items():
+        own = [row for row in rows if int(row[1]) == track]
+        seen = [
+            {"frame": int(own[end][0]) - 1, "seconds": (int(own[end][0]) - 1) / 10, "time": None} for end in (0, -1)
+        ]
+        assert [line["first"], line["last"]] == seen
+        assert {int(row[10]) for row in own} == {line["person_id"]}
+        assert {row[11] for row in own} == {f"{line['similarity']:.4f}" if named else ""}
+        assert line["person"] is None
+    # The one that is seen until frame 11 is given up before another comes on frame 34.
+    order = [line.get("track") or f"frame {line['frame']}" for line in lines]
+    assert order[-3:] == (["frame 49", 1, 3] if named else [1, 2, 3])
+    assert not named or order.index("frame 12") < order.index(2) < order.index("frame 34")
 
 
 def test_embeddings_of_tracks_that_ended_leave_the_disk(
@@ -385,12 +443,13 @@ def test_lines_alone_touch_no_folder(
         assert main([*arguments, "--tracks"]) == 0
         changed = out.stat().st_mtime_ns
     capsys.readouterr()
-    assert main([*arguments, "--no-embeddings", "--jsonl", "-"]) == 0
-    printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 12
-    assert "frames: 12" in printed.err
-    assert "written to" not in printed.err
-    assert out.exists() == before
+    for given in (arguments, arguments[:5]):
+        assert main([*given, "--no-embeddings", "--jsonl", "-"]) == 0
+        printed = capsys.readouterr()
+        assert len(printed.out.splitlines()) == 12
+        assert "frames: 12" in printed.err
+        assert "written to" not in printed.err
+        assert out.exists() == before
     if before:
         assert out.stat().st_mtime_ns == changed
         assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "tracks.csv"]
@@ -450,3 +509,9 @@ def test_refused(
     given = [*arguments[:3], *arguments[5:]] if "--detector" in options else arguments
     assert main([*given, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_files_need_a_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ([], ["--no-embeddings", "--tracks", "--jsonl", "-"]):
+        assert main([*arguments[:5], *options]) == 2
+        assert "no folder for the results given; name one with --out DIR" in capsys.readouterr().err
