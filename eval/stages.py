@@ -30,9 +30,10 @@ class Tolerance:
     tie: float = 0.0
 
 
-# For a trained model; an untrained network is noisier.
+# For a trained model; an untrained network is noisier. The tie: between PyTorch and ONNX Runtime the distances of 518
+# images of Market-1501 by the published model change by up to 4e-6 against each other.
 TOLERANCES: Mapping[Precision, Tolerance] = {
-    "fp32": Tolerance(0.01, 0.99999, 0.001, tie=2e-6),
+    "fp32": Tolerance(0.01, 0.99999, 0.001, tie=1e-5),
     "fp16": Tolerance(0.2, 0.999, 0.01),
 }
 
