@@ -29,8 +29,8 @@ class JsonLines:
     `{"frame": 12, "seconds": 1.2, "time": null, "people": [{"box": [x, y, width, height], "score": 0.9, "track": 3,
     "person_id": 7, "person": "anna", "similarity": 0.83}]}`: frames count from 0, boxes are in pixels; `time` is when
     a frame of a live stream arrived (ISO 8601, UTC); it, `track`, `person_id`, `person` and `similarity` are null where
-    there is none. `similarity` is that of the nearest person, also where it is too low for the threshold and the person
-    unknown.
+    there is none. A person with a track is named by all of the track until then. `similarity` is that of the nearest
+    person, also where it is too low for the threshold and the person unknown.
 
     `{"track": 3, "first": {"frame": 2, "seconds": 0.2, "time": null}, "last": {...}, "person_id": 7, "person": "anna",
     "similarity": 0.83}`: when a track was seen and who it is, once that is known.
@@ -98,7 +98,7 @@ def _moment(frame: EmbeddedFrame) -> dict[str, Any]:
 
 
 def _person(frame: EmbeddedFrame, row: int) -> dict[str, Any]:
-    found, matches = frame.found, frame.matches
+    found, matches = frame.found, frame.matches_so_far
     track = int(found.tracks[row])
     known = matches is not None and matches.person_ids[row] != UNKNOWN_PERSON
     return {

@@ -211,7 +211,7 @@ class _AnnotatedOutput:
     def add(self, frame: EmbeddedFrame) -> None:
         if frame.pixels is None:
             raise InputError("the frames to draw into were not kept; expected a pipeline with keep_pixels")
-        self._video.add(frame.pixels, frame.found, frame.matches)
+        self._video.add(frame.pixels, frame.found, frame.matches_so_far)
 
     def finish(self) -> None:
         self._video.finish()

@@ -23,6 +23,7 @@ from .identities import KnownPeople
 from .people import Batching, CropBatch, FindPeople, batch_crops, find_people
 from .sources import Source
 from .stages import Stage, StageRunner
+from .track_means import TrackMeans
 
 DECODE, DETECT, CROP, EMBED, IDENTIFY, WRITE = "decode", "detect", "crop", "embed", "identify", "write"
 
@@ -78,6 +79,7 @@ class EmbeddedFrame:
         images: N x height x width x 3 uint8, RGB: what the network saw of them.
         features: (N, D) float32, L2-normalised.
         matches: the nearest person in the gallery for each; None without a gallery.
+        matches_so_far: likewise, but for who has a track by the mean of that track's embeddings until now.
         ended_tracks: numbers that the tracker gives to nobody any more, from this frame on.
         arrived: see `runtime.video.Frame`.
     """
@@ -90,6 +92,7 @@ class EmbeddedFrame:
     images: NDArray[np.uint8]
     features: NDArray[np.float32]
     matches: Matches | None = None
+    matches_so_far: Matches | None = None
     ended_tracks: Sequence[int] = ()
     arrived: datetime | None = None
 
@@ -171,6 +174,7 @@ class Pipeline:
 
     def _identified(self, frames: Iterator[EmbeddedFrame]) -> Generator[EmbeddedFrame, None, None]:
         latest = -1
+        means = TrackMeans()
         for frame in frames:
             if self.tracker is not None:
                 found = frame.found
@@ -182,7 +186,9 @@ class Pipeline:
                 ended = self.tracker.ended_tracks()
                 frame = replace(frame, found=replace(found, tracks=tracks), ended_tracks=ended)
             if self.gallery is not None:
-                frame = replace(frame, matches=self.gallery.nearest(frame.features))
+                means.end(frame.ended_tracks)
+                so_far = self.gallery.nearest(means.add(frame.found.tracks, frame.features))
+                frame = replace(frame, matches=self.gallery.nearest(frame.features), matches_so_far=so_far)
             yield frame
 
     def _missed(self, numbers: range) -> int:

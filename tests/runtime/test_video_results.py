@@ -49,7 +49,8 @@ def frame(index: int, tracks: list[int], persons: list[int] | None = None) -> Em
             np.array(["anna" if p == 3 else "" for p in persons], np.str_),
         )
     images = np.full((count, 32, 16, 3), index % SHADES, np.uint8)
-    return EmbeddedFrame(index, index / 10, None, found, 0, images, np.ones((count, 6), np.float32), matches)
+    features = np.ones((count, 6), np.float32)
+    return EmbeddedFrame(index, index / 10, None, found, 0, images, features, matches, matches)
 
 
 FRAMES = [frame(0, [7, -1], [3, 4]), frame(1, [], []), frame(12, [8], [-2])]
@@ -350,6 +351,36 @@ def test_tracks_that_ended_meanwhile_are_who_all_their_embeddings_say(
     for track, identity in expected.items():
         similarity = "" if identity.similarity is None else f"{identity.similarity:.4f}"
         assert rows[track] == (identity.person_id, similarity)
+
+
+def test_lines_name_people_by_their_track_so_far_and_the_table_by_each_crop(
+    make_video: Callable[..., Path], tiny_model: Path, visits: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--tracks"]
+    arguments += ["--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    found = Embeddings.load(tmp_path / "out" / "embeddings.npz")
+    assert found.tracks is not None
+    # Everybody in the gallery looks like the people of one frame: who is nearest changes from crop to crop.
+    looks = np.unique(found.features, axis=0)[::5]
+    count = len(looks)
+    known = Embeddings(looks, np.arange(1, count + 1), np.ones(count, np.int64), np.array(["known.jpg"] * count))
+    known.save(tmp_path / "gallery.npz")
+    capsys.readouterr()
+    assert main([*arguments, "--gallery", str(tmp_path / "gallery.npz"), "--jsonl", "-"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    people = [person for line in lines for person in line.get("people", ())]
+    table = rows_of(tmp_path / "out" / "matches.csv")[1:]
+    for row, (person, crop) in enumerate(zip(people, table, strict=True)):
+        earlier = np.flatnonzero(found.tracks[: row + 1] == found.tracks[row])
+        mean = found.features[earlier if found.tracks[row] != -1 else [row]].mean(axis=0, dtype=np.float64)
+        for similarity, named, score in (
+            (looks @ mean / np.linalg.norm(mean), person["person_id"], person["similarity"]),
+            (looks @ found.features[row], int(crop[1]), float(crop[2])),
+        ):
+            assert similarity[named - 1] == pytest.approx(similarity.max(), abs=1e-6)
+            assert score == pytest.approx(similarity.max(), abs=1e-4)
+    assert [person["person_id"] for person in people] != [int(crop[1]) for crop in table]
 
 
 @pytest.mark.parametrize("named", [False, True])
