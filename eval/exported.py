@@ -30,11 +30,6 @@ def is_exported(path: Path) -> bool:
     return path.suffix == ".json" or path.is_dir()
 
 
-def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write the manifest of the model whose embeddings are, or will be, in `folder`."""
-    write_text(folder / MANIFEST_NAME, manifest.to_json() + "\n")
-
-
 def save_embeddings(folder: Path, query: Embeddings, gallery: Embeddings, manifest: Manifest) -> None:
     """Write both halves and the manifest of their model, all of them before the first takes an older one's place.
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.embeddings import save_manifest
 from runtime.engine_manifest import BatchProfile
 from runtime.errors import InputError
 from runtime.files import write_bytes
@@ -13,7 +14,6 @@ from runtime.preprocess import network_input, preprocess_batch
 from runtime.progress import progress
 
 from .datasets import ReidDataset
-from .exported import save_manifest
 
 _ANY_BATCH = BatchProfile(1, 32, 32)
 

@@ -14,13 +14,12 @@ from engines.targets import rtx_targets
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
 from eval.evaluation import Evaluation, evaluate_model, figures
-from eval.exported import save_manifest
 from eval.machine import describe_machine, installed_versions
 from eval.parity import Candidate, ParityReport, candidate, compare
 from eval.report import write_report
 from export.onnx_export import export_checkpoint
 from runtime.embedder import Embedder
-from runtime.embeddings import Embeddings
+from runtime.embeddings import Embeddings, save_manifest
 from runtime.engine_manifest import BatchProfile, Flavour
 from runtime.errors import CheckFailedError, DeviceError, InputError, MissingDependencyError
 from runtime.files import write_json, write_text

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .files import atomic_path, require_file
+from .files import atomic_path, require_file, write_text
 from .manifest import Manifest
 
 # Beside embeddings: what their model is.
@@ -89,6 +89,11 @@ class Embeddings:
             return cls(**arrays)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def save_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest of the model whose embeddings are, or will be, in `folder`, atomically."""
+    write_text(folder / MANIFEST_NAME, manifest.to_json() + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest | None:

@@ -26,7 +26,7 @@ import numpy as np
 
 from .console import configure_logging, run_command
 from .embedder import Embedder
-from .embeddings import UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings
+from .embeddings import MANIFEST_NAME, UNKNOWN_CAMERA, UNKNOWN_PERSON, Embeddings, save_manifest
 from .gallery import Gallery
 from .gallery_index import GalleryIndex, open_gallery
 from .identities import KnownPeople, open_set
@@ -94,8 +94,9 @@ def _infer_images(options: Options, embedder: Embedder, gallery: KnownPeople | N
     )
     assert options.out is not None  # noqa: S101
     with UnfinishedFolder(options.out) as folder:
-        written = [EMBEDDINGS]
+        written = [EMBEDDINGS, MANIFEST_NAME]
         embeddings.save(folder.path / EMBEDDINGS)
+        save_manifest(folder.path, embedder.manifest)
         if gallery:
             written.append(MATCHES)
             write_matches(folder.path / MATCHES, [path.name for path in paths], gallery.nearest(features))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backend import BackendName, Device
+from .embeddings import MANIFEST_NAME
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
 from .outputs import RESULTS
@@ -172,7 +173,8 @@ class Options:
         if self.out is None:
             return
         outputs = {(self.out / name).resolve() for name in RESULTS}
-        for path in (self.source, self.boxes, self.gallery):
+        beside = [self.gallery.parent / MANIFEST_NAME] if self.gallery is not None and self.gallery.is_file() else []
+        for path in (self.source, self.boxes, self.gallery, *beside):
             if path is not None and not is_stream(path) and Path(path).resolve() in outputs:
                 raise InputError(
                     f"{path} is read, and --out {self.out} would replace or remove it; name another folder"

@@ -62,7 +62,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
         )
         wanted = _wanted(options, source, gallery, threshold)
         out = options.out if options.writes_files else None
-        with VideoOutputs(out, embedder.manifest.embedding_size, wanted, live=source.live) as outputs:
+        with VideoOutputs(out, embedder.manifest, wanted, live=source.live) as outputs:
             runner = pipeline.start()
             # Until all is in its place: an hour of video is not to be lost while its results are completed.
             with ends_cleanly(runner.stop) as interruption:

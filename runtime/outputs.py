@@ -9,8 +9,10 @@ from typing import Protocol, TextIO
 
 from .annotate import AnnotatedVideo
 from .contact_sheet import ContactSheets
+from .embeddings import MANIFEST_NAME, save_manifest
 from .errors import InputError
 from .json_lines import JsonLines
+from .manifest import Manifest
 from .pipeline import EmbeddedFrame
 from .spool import EmbeddingsSpool
 from .tables import MatchesTable, TracksTable
@@ -24,7 +26,7 @@ TRACKS = "tracks.csv"
 ANNOTATED = "annotated.mp4"
 SHEETS = "contact-sheets"
 # What a run may leave in its folder; what it does not write is removed, because it would belong to other embeddings.
-RESULTS = (EMBEDDINGS, MATCHES, TRACKS, ANNOTATED, SHEETS)
+RESULTS = (EMBEDDINGS, MANIFEST_NAME, MATCHES, TRACKS, ANNOTATED, SHEETS)
 SPOOL = "embeddings"
 DESCRIBED = "described-tracks"
 
@@ -52,7 +54,7 @@ class Wanted:
     """Which results are wanted.
 
     Attributes:
-        embeddings: all of them, with their frames, tracks and boxes.
+        embeddings: all of them, with their frames, tracks and boxes, and the manifest of their model.
         matches: the nearest person in a gallery.
         tracks: a table of everyone with a track.
         identities: how the tracks in table and sheets get theirs; None leaves them unknown, and sheets to single crops.
@@ -77,12 +79,12 @@ class VideoOutputs:
     a live source that fails.
     """
 
-    def __init__(self, out: Path | None, embedding_size: int, wanted: Wanted, *, live: bool = False) -> None:
+    def __init__(self, out: Path | None, model: Manifest, wanted: Wanted, *, live: bool = False) -> None:
         """Start them.
 
         Args:
             out: folder for the results; None where no file is wanted.
-            embedding_size: D.
+            model: whose embeddings they are of.
             wanted: which of them.
             live: whether the source cannot be run again.
 
@@ -100,9 +102,9 @@ class VideoOutputs:
             return
         try:
             if wanted.identities:
-                descriptors = TrackDescriptors(self._folder.path / DESCRIBED, embedding_size)
+                descriptors = TrackDescriptors(self._folder.path / DESCRIBED, model.embedding_size)
                 self._identified = IdentifiedTracks(descriptors, wanted.identities)
-            self._outputs = _open(self._folder.path, embedding_size, wanted, self._identified)
+            self._outputs = _open(self._folder.path, model, wanted, self._identified)
         except BaseException:
             self._folder.__exit__(None, None, None)
             raise
@@ -171,7 +173,7 @@ class VideoOutputs:
         self._folder.__exit__(kind, error, traceback)
 
 
-def _open(folder: Path, embedding_size: int, wanted: Wanted, identified: IdentifiedTracks | None) -> Sequence[Output]:
+def _open(folder: Path, model: Manifest, wanted: Wanted, identified: IdentifiedTracks | None) -> Sequence[Output]:
     outputs: list[Output] = []
     identities = None if identified is None else identified.known
     if wanted.annotated is not None:
@@ -184,14 +186,15 @@ def _open(folder: Path, embedding_size: int, wanted: Wanted, identified: Identif
         outputs.append(ContactSheets(folder / SHEETS, identities))
     # Last: what a killed run leaves of the others has every frame that the embeddings have.
     if wanted.embeddings:
-        outputs.append(_EmbeddingsOutput(folder, embedding_size))
+        outputs.append(_EmbeddingsOutput(folder, model))
     return outputs
 
 
 class _EmbeddingsOutput:
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, model: Manifest) -> None:
         self._path = folder / EMBEDDINGS
-        self._spool = EmbeddingsSpool(folder / SPOOL, size)
+        save_manifest(folder, model)
+        self._spool = EmbeddingsSpool(folder / SPOOL, model.embedding_size)
 
     def add(self, frame: EmbeddedFrame) -> None:
         self._spool.append(frame)

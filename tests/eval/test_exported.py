@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from eval.datasets import Image
-from eval.exported import read_exported, save_manifest
-from runtime.embeddings import Embeddings, read_manifest
+from eval.exported import read_exported
+from runtime.embeddings import Embeddings, read_manifest, save_manifest
 from runtime.engine_manifest import BatchProfile, EngineManifest
 from runtime.errors import InputError, ManifestError
 from runtime.manifest import Manifest

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from eval.agreement import GAP_EDGES, agreement
 from eval.datasets import ReidDataset, open_dataset
 from eval.embedding import embed_images
-from eval.exported import save_manifest
 from eval.metrics import evaluate
 from eval.parity import Candidate, ExportedCandidate, ParityReport, Tolerance, candidate, compare, distinct_names
 from eval.plots import cmc_plot, gap_plot
 from eval.report import check_report, render_html, write_report
 from eval.reranking import Reranking, evaluate_reranked
 from runtime.embedder import Embedder
-from runtime.embeddings import Embeddings
+from runtime.embeddings import Embeddings, save_manifest
 from runtime.errors import DeviceError, EngineMismatchError, InputError, LgeuError, MissingDependencyError
 
 MakeEmbedder = Callable[..., Embedder]

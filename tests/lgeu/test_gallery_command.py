@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from eval.exported import save_manifest
 from lgeu.cli import main
 from runtime.embedder import Embedder
-from runtime.embeddings import Embeddings
+from runtime.embeddings import Embeddings, save_manifest
 from runtime.gallery_changes import build_gallery
 from runtime.gallery_entries import GalleryEntries
 from runtime.gallery_index import GalleryIndex

@@ -62,7 +62,7 @@ def test_a_video_with_boxes(
 ) -> None:
     video, out = make_video(), tmp_path / "out"
     assert run(video, "--model", tiny_model, "--out", out, "--boxes", boxes, "--batch-size", 3) == 0
-    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
     found = Embeddings.load(out / "embeddings.npz")
     assert found.frames is not None
     assert found.tracks is not None
@@ -114,7 +114,8 @@ def test_a_gallery_and_an_annotated_video(
     gallery.save(tmp_path / "gallery.npz")
     plain = (out / "annotated.mp4").read_bytes()
     assert run(*arguments, "--gallery", tmp_path / "gallery.npz") == 0
-    assert sorted(path.name for path in out.iterdir()) == ["annotated.mp4", "embeddings.npz", "matches.csv"]
+    written = sorted(path.name for path in out.iterdir())
+    assert written == ["annotated.mp4", "embeddings.npz", "manifest.json", "matches.csv"]
     assert (out / "annotated.mp4").read_bytes() != plain
     with (out / "matches.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -125,7 +126,7 @@ def test_a_gallery_and_an_annotated_video(
     # Of what this run was not asked for nothing is left that would belong to the other embeddings.
     (out / "notes.txt").write_text("not ours")
     assert run(video, "--model", tiny_model, "--out", out, "--boxes", boxes) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "notes.txt"]
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json", "notes.txt"]
 
 
 def test_a_detector_that_finds_nobody(

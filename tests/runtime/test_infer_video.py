@@ -145,7 +145,7 @@ def test_a_full_disk(
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1].startswith("infer: error: cannot write")
     assert (out / "embeddings.npz").read_bytes() == before
-    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
 
 
 def jpeg(number: int) -> bytes:
@@ -195,7 +195,7 @@ def test_ctrl_c_keeps_what_was_read(endless: Callable[..., subprocess.Popen[byte
     assert process.returncode == 130, stderr
     assert b"(interrupted)" in stdout
     assert stderr.splitlines()[-1] == b"infer: interrupted"
-    assert sorted(path.name for path in out.iterdir()) == ["annotated.mp4", "embeddings.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["annotated.mp4", "embeddings.npz", "manifest.json"]
     found = Embeddings.load(out / "embeddings.npz")
     assert len(found) >= 40
     assert found.frames is not None
@@ -217,7 +217,7 @@ def test_ctrl_c_while_results_are_completed_loses_nothing(
     out = tmp_path / "out"
     assert run(make_video(frames=30), "--model", tiny_model, "--boxes", boxes, "--out", out) == 0
     assert len(Embeddings.load(out / "embeddings.npz")) == 60
-    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
 
 
 def test_a_killed_run_can_be_read(endless: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> None:
@@ -316,7 +316,7 @@ def test_a_live_stream_survives_an_error_that_nobody_foresaw(
     if completing_fails:
         left_by_a_live_run(out, 9)
     else:
-        assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+        assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
         assert len(Embeddings.load(out / "embeddings.npz")) == 18
 
 

@@ -252,11 +252,12 @@ def test_all_results_of_a_run_and_none_of_the_one_before(
     assert all([person["track"] for person in line["people"]] == [1, 2] for line in lines)
     assert "frames: 12" in printed.err
     out = tmp_path / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["contact-sheets", "embeddings.npz", "tracks.csv"]
+    written = sorted(path.name for path in out.iterdir())
+    assert written == ["contact-sheets", "embeddings.npz", "manifest.json", "tracks.csv"]
     assert sum(len(found) for found in read_boxes(out / "tracks.csv").values()) == 24
     assert len(list((out / "contact-sheets").iterdir())) == 2
     assert main(arguments) == 0
-    assert [path.name for path in out.iterdir()] == ["embeddings.npz"]
+    assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
 
 
 def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -460,7 +461,7 @@ def test_without_embeddings_the_other_results_are_the_same(
         return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
     both = content(tmp_path / "with")
-    del both["embeddings.npz"]
+    del both["embeddings.npz"], both["manifest.json"]
     assert content(tmp_path / "without") == both
     assert len(both) > 3
 
@@ -483,7 +484,7 @@ def test_lines_alone_touch_no_folder(
         assert out.exists() == before
     if before:
         assert out.stat().st_mtime_ns == changed
-        assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "tracks.csv"]
+        assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json", "tracks.csv"]
 
 
 def test_lines_alone_of_a_stream_that_is_given_up(
