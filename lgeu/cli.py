@@ -19,6 +19,7 @@ from .build import build
 from .dataset import dataset
 from .evaluate import evaluate
 from .export import export, rewrite
+from .find import find
 from .gallery import gallery
 from .inspect import inspect
 from .models import open_model
@@ -122,6 +123,7 @@ app.command(short_help="What a data set holds, and whether it is as published.")
 app.command(short_help="CMC, mAP and mINP of embeddings, or of a model.")(evaluate)
 app.command(short_help="What a model finds and what its gates do, as pictures.")(visualise)
 app.command(short_help="Latencies and images/s here, on each backend.")(bench)
+app.command(short_help="Where somebody is in the videos that infer embedded.")(find)
 app.add_typer(gallery, name="gallery", short_help="Known people, searched by cosine similarity.")
 
 

@@ -2,24 +2,19 @@
 
 import math
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runtime.backend import Device
 from runtime.errors import InputError
 
-from .models import open_model
+from .models import model_opener
 from .options import DeviceOption, PluginOption, print_help
+from .records import Format
 
 if TYPE_CHECKING:
     from runtime.gallery_manifest import GalleryManifest
-
-    from .gallery_sources import OpenModel
-
-Format = Literal["table", "json", "csv"]
 
 gallery = typer.Typer(
     help="Known people, to be searched by cosine similarity: exactly below 100,000 entries, in lists above. A gallery "
@@ -71,7 +66,7 @@ def build(
 
     if (path / MANIFEST_NAME).exists():
         raise InputError(f"{path} is a gallery already; add to it with `lgeu gallery add`, or name another folder")
-    opener = _opener(model, device, plugin)
+    opener = model_opener(model, device, plugin)
     features, entries, identity = read_all(sources, opener, person, _seconds(time), taken={})
     print(_one_line(path, build_gallery(path, features, entries, identity)))
 
@@ -93,7 +88,7 @@ def add(
     from .gallery_sources import read_all
 
     taken = GalleryIndex.open(path).entries.people()
-    opener = _opener(model, device, plugin)
+    opener = model_opener(model, device, plugin)
     features, entries, identity = read_all(sources, opener, person, _seconds(time), taken)
     print(_one_line(path, add_to_gallery(path, features, entries, identity)))
 
@@ -132,7 +127,7 @@ def search(
     """The nearest entries of each query, best first."""
     from runtime.gallery_index import GalleryIndex
 
-    from .gallery_report import hits_of, render
+    from .gallery_report import hits_of, render_hits
     from .gallery_sources import read_source
 
     if threshold is not None and not -1 <= threshold <= 1:
@@ -140,10 +135,10 @@ def search(
     index = GalleryIndex.open(path)
     if threshold is None and index.manifest.threshold is not None:
         threshold = index.manifest.threshold.score
-    source = read_source(query, _opener(model, device, plugin), labelled=False)
+    source = read_source(query, model_opener(model, device, plugin), labelled=False)
     index.check_identity(source.model)
     found = index.search(source.embeddings.features, count)
-    print(render(hits_of(source.embeddings.names, found, index.entries, threshold), form))
+    print(render_hits(hits_of(source.embeddings.names, found, index.entries, threshold), form))
 
 
 @gallery.command()
@@ -179,7 +174,7 @@ def threshold(
     if queries is None:
         features, ids = stored, index.entries.person_ids
     else:
-        features, ids = labelled_queries(queries, _opener(model, "auto", None), index)
+        features, ids = labelled_queries(queries, model_opener(model, "auto", None), index)
     chosen = choose_threshold(features, ids, stored, index.entries.person_ids, false_accept_rate, same=queries is None)
     print(
         f"threshold: {chosen.threshold:.4f}\n"
@@ -211,14 +206,6 @@ def info(
     print(text + ("\nevery file has the hash that the manifest names" if verify else ""))
     if json is not None:
         write_json(json, content)
-
-
-def _opener(model: Path | None, device: Device, plugin: Path | None) -> "OpenModel | None":
-    if model is None:
-        if plugin is not None or device != "auto":
-            raise InputError("--device and --plugin are the model's; name it with --model, or leave them out")
-        return None
-    return partial(open_model, model, device=device, plugin=plugin)
 
 
 def _seconds(time: str | None) -> float:

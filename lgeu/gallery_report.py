@@ -1,9 +1,6 @@
 """What `lgeu gallery` prints: the results of a search, and what a gallery is."""
 
-import csv
 import dataclasses
-import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +14,10 @@ from runtime.gallery_entries import GalleryEntries
 from runtime.gallery_index import GalleryIndex
 from runtime.gallery_vectors import Neighbours
 
+from .records import Format, columns, render
+
 # More are for `--json`.
 _LISTED = 100
-
-_COLUMNS = ("query", "rank", "person_id", "person_name", "score", "known", "name", "camera_id", "time")
 
 
 @dataclass(frozen=True)
@@ -71,18 +68,24 @@ def hits_of(
     ]
 
 
-def render(hits: Sequence[Hit], form: str) -> str:
+def render_hits(hits: Sequence[Hit], form: Format) -> str:
     """As a "table" of text, "json" or "csv"."""
-    if form == "json":
-        return json.dumps([dataclasses.asdict(hit) for hit in hits], indent=2, allow_nan=False)
-    rows = [["" if value is None else str(value) for value in dataclasses.astuple(hit)] for hit in hits]
-    if form == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-        return text.getvalue().rstrip("\n")
     known = {None: "", True: "yes", False: "unknown"}
-    rows = [[*row[:4], f"{hit.score:.4f}", known[hit.known], *row[6:]] for row, hit in zip(rows, hits, strict=True)]
-    return _columns([list(_COLUMNS), *rows])
+    cells = [
+        [
+            hit.query,
+            str(hit.rank),
+            str(hit.person_id),
+            hit.person_name,
+            f"{hit.score:.4f}",
+            known[hit.known],
+            hit.name,
+            str(hit.camera_id),
+            hit.time or "",
+        ]
+        for hit in hits
+    ]
+    return render(Hit, hits, form, [[field.name for field in dataclasses.fields(Hit)], *cells])
 
 
 def describe(gallery: GalleryIndex) -> tuple[str, dict[str, Any]]:
@@ -114,7 +117,7 @@ def describe(gallery: GalleryIndex) -> tuple[str, dict[str, Any]]:
         ]
     }
     return (
-        f"{gallery.path}\n{_columns(rows)}\n\n{_columns([['person', 'name', 'entries'], *listed[:_LISTED]])}{more}",
+        f"{gallery.path}\n{columns(rows)}\n\n{columns([['person', 'name', 'entries'], *listed[:_LISTED]])}{more}",
         content,
     )
 
@@ -131,9 +134,3 @@ def _threshold(gallery: GalleryIndex) -> str:
 
 def _moment(seconds: float) -> str | None:
     return None if math.isnan(seconds) else datetime.fromtimestamp(seconds, timezone.utc).isoformat()
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)

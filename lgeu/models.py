@@ -1,5 +1,7 @@
 """Opening a model by its file's suffix: the one place that knows both the PyTorch and the deployed way."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from runtime.backend import BackendName, Device
@@ -45,3 +47,16 @@ def open_model(
 
         return open_checkpoint(path, device=device, batch_size=batch_size)
     return Embedder.open(path, backend=backend, device=device, batch_size=batch_size, plugin=plugin)
+
+
+def model_opener(path: Path | None, device: Device, plugin: Path | None) -> Callable[[], Embedder] | None:
+    """What opens the model of `--model` when it is needed; None where none was named.
+
+    Raises:
+        InputError: no model was named, but its device or plugin.
+    """
+    if path is None:
+        if plugin is not None or device != "auto":
+            raise InputError("--device and --plugin are the model's; name it with --model, or leave them out")
+        return None
+    return partial(open_model, path, device=device, plugin=plugin)
