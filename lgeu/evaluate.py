@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from runtime.embedder import Embedder
-from runtime.embeddings import MANIFEST_NAME
+from runtime.embeddings import MANIFEST_NAME, check_manifest_is_of
 from runtime.errors import InputError
 from runtime.files import check_folder, write_json
 
@@ -165,6 +165,7 @@ def _check_outputs(files: Sequence[Path | None], folder: Path | None, inputs: Se
         from eval.exported import GALLERY_NAME, QUERY_NAME
 
         check_folder(folder)
+        check_manifest_is_of(folder, {QUERY_NAME, GALLERY_NAME})
         outputs += [folder / name for name in (QUERY_NAME, GALLERY_NAME, MANIFEST_NAME)]
     check_outputs(outputs, inputs)
 

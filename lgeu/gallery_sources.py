@@ -70,7 +70,7 @@ def read_source(path: Path, open_model: OpenModel | None, *, labelled: bool) -> 
 
 
 def entries_of(
-    source: Source, name: str, *, time: float, taken: Mapping[int, str]
+    source: Source, name: str, *, time: float, taken: Mapping[int, str], largest: int = 0
 ) -> tuple[NDArray[np.float32], GalleryEntries]:
     """Features and entries of the people in a source: junk and distractors are left out.
 
@@ -79,13 +79,14 @@ def entries_of(
         name: of the source, for errors.
         time: at which its pictures were taken, seconds since 1970-01-01 UTC; NaN unknown.
         taken: names by id of the people already in the gallery; a person named alike gets that id, a new name a new id.
+        largest: a new id is larger than this.
 
     Raises:
         InputError: a person is unknown, or nobody is left.
     """
     known = known_people(source.embeddings, name)
     names = source.person_names[known]
-    ids = _with_numbers(source.embeddings.person_ids[known], names, taken)
+    ids = _with_numbers(source.embeddings.person_ids[known], names, taken, largest)
     # Who has a name in the gallery keeps it where a source gives the number only.
     names = np.array([each or taken.get(int(number), "") for number, each in zip(ids, names, strict=True)], np.str_)
     entries = GalleryEntries(
@@ -107,11 +108,13 @@ def all_of_person(source: Source, person: str, taken: Mapping[int, str]) -> Sour
     return replace(source, embeddings=replace(source.embeddings, person_ids=ids), person_names=names)
 
 
-def _with_numbers(ids: NDArray[np.int64], names: NDArray[np.str_], taken: Mapping[int, str]) -> NDArray[np.int64]:
+def _with_numbers(
+    ids: NDArray[np.int64], names: NDArray[np.str_], taken: Mapping[int, str], largest: int
+) -> NDArray[np.int64]:
     """Ids of the people with names: the gallery's where it has them, else numbers that nobody has."""
     by_name = {name: number for number, name in taken.items() if name}
     unnamed = ids[names == ""].tolist()
-    free = max([0, *taken, *unnamed]) + 1
+    free = max([largest, *taken, *unnamed]) + 1
     for name in dict.fromkeys(names[names != ""].tolist()):
         if name not in by_name:
             by_name[name], free = free, free + 1
@@ -170,6 +173,11 @@ def _plain_person(image: Image) -> tuple[int, str]:
     return (number, "") if number else (1, folder)
 
 
+def _largest_number(source: Source) -> int:
+    """Of the people who have one and no name; 0 for none."""
+    return int(source.embeddings.person_ids[source.person_names == ""].max(initial=0))
+
+
 def _number(person: str) -> int | None:
     """The number that somebody is called by; None for a name."""
     digits = person.isascii() and person.isdigit() and len(person) <= _MOST_DIGITS
@@ -185,7 +193,8 @@ def _check_person(person: str, taken: Mapping[int, str]) -> None:
 
 def _plain_camera(image: Image) -> int:
     number = _LAST_NUMBER.search(PurePosixPath(image.name).name.partition("_")[0])
-    return int(number[1]) if number else UNKNOWN_CAMERA
+    # A time in a name may have more digits than a number can.
+    return int(number[1]) if number and len(number[1]) <= _MOST_DIGITS else UNKNOWN_CAMERA
 
 
 def check_one_model(sources: Sequence[Source], names: Sequence[Path]) -> ModelIdentity:
@@ -225,9 +234,11 @@ def read_all(
     sources = [read_source(path, opener, labelled=person is None) for path in paths]
     model = check_one_model(sources, paths)
     features, tables, people = [], [], dict(taken)
+    # Nobody with a name alone gets the number that somebody has in a later source.
+    largest = max(map(_largest_number, sources)) if person is None else 0
     for path, source in zip(paths, sources, strict=True):
         labelled = source if person is None else all_of_person(source, person, people)
-        rows, entries = entries_of(labelled, str(path), time=time, taken=people)
+        rows, entries = entries_of(labelled, str(path), time=time, taken=people, largest=largest)
         people |= entries.people()
         features.append(rows)
         tables.append(entries)

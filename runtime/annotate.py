@@ -14,6 +14,7 @@ from .gallery import Matches
 from .video import read_header
 
 _CODEC = "mp4v"
+_LARGEST_WITH_THOUSANDTHS = 65.0
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_SCALE = 0.45
 _BLACK = (0, 0, 0)
@@ -139,6 +140,8 @@ def _frames_in(path: Path) -> int:
 
 
 def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    # OpenCV gives FFmpeg thousandths of a frame where there are any, and MPEG-4 counts to 65,535 of them a second.
+    rate = round(rate, 3 if rate < _LARGEST_WITH_THOUSANDTHS else 1)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODEC), rate, size)
     if not writer.isOpened():
         raise InputError(f"this OpenCV {cv2.__version__} cannot write {path} ({_CODEC}); leave out --annotate")

@@ -1,5 +1,6 @@
 """Embeddings on disk: one `.npz`, the same for images and for video."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,24 @@ class Embeddings:
             return cls(**arrays)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def check_manifest_is_of(folder: Path, names: Collection[str]) -> None:
+    """Refuse a folder in which the manifest is, or would be, taken for that of other embeddings than these.
+
+    Args:
+        folder: need not exist.
+        names: of embeddings files of one model.
+
+    Raises:
+        InputError: it holds another.
+    """
+    others = sorted(path.name for path in folder.glob("*.npz") if path.name not in names)
+    if others:
+        raise InputError(
+            f"{folder} holds {others[0]}, and {MANIFEST_NAME} there says which model made that; it would be replaced "
+            "or removed: name another folder"
+        )
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:

@@ -36,6 +36,10 @@ class Matches:
     names: NDArray[np.str_]
     person_names: NDArray[np.str_]
 
+    def take(self, rows: NDArray[np.int64]) -> "Matches":
+        """Those of some rows, in their order."""
+        return Matches(self.person_ids[rows], self.scores[rows], self.names[rows], self.person_names[rows])
+
     def known_from(self, threshold: float) -> "Matches":
         """The same, with everyone unknown whose score is below `threshold`."""
         known = self.scores >= threshold

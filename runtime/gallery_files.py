@@ -15,7 +15,7 @@ from .files import atomic_path, sha256
 from .gallery_manifest import MANIFEST_NAME, GalleryManifest, StoredFile
 
 _LOCK = ".lock"
-_OURS = ("index-*", "entries-*", ".index-*", ".entries-*")
+_OURS = ("index-[0-9]*.faiss", "entries-[0-9]*.npz")
 _BLOCK = 1 << 16
 _BLOCKS = 64
 
@@ -64,7 +64,7 @@ def remove_others(folder: Path, manifest: GalleryManifest) -> None:
         InputError: a file cannot be removed.
     """
     current = {manifest.index.name, manifest.table.name}
-    for path in (path for pattern in _OURS for path in folder.glob(pattern)):
+    for path in (path for pattern in _OURS for path in (*folder.glob(pattern), *folder.glob(f".{pattern}"))):
         if path.name in current:
             continue
         try:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .backend import BackendName, Device
-from .embeddings import MANIFEST_NAME
+from .embeddings import MANIFEST_NAME, check_manifest_is_of
 from .errors import InputError
 from .images import IMAGE_SUFFIXES, is_image_name
-from .outputs import RESULTS
+from .outputs import EMBEDDINGS, RESULTS
 from .sources import STANDARD_INPUT, describe_source, is_stream
 
 
@@ -173,9 +173,10 @@ class Options:
         if self.out is None:
             return
         outputs = {(self.out / name).resolve() for name in RESULTS}
-        beside = [self.gallery.parent / MANIFEST_NAME] if self.gallery is not None and self.gallery.is_file() else []
-        for path in (self.source, self.boxes, self.gallery, *beside):
+        for path in (self.source, self.boxes, self.gallery):
             if path is not None and not is_stream(path) and Path(path).resolve() in outputs:
                 raise InputError(
                     f"{path} is read, and --out {self.out} would replace or remove it; name another folder"
                 )
+        if self.embeddings or (self.out / MANIFEST_NAME).exists():
+            check_manifest_is_of(self.out, {EMBEDDINGS})

@@ -57,6 +57,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
             seconds=options.seconds,
             tracker=_tracker(options, people),
             gallery=open_set(gallery, threshold),
+            name_tracks=options.json_lines or options.annotate,
             keep_pixels=options.annotate,
             keep_up=options.keep_up,
         )
@@ -68,7 +69,7 @@ def infer_video(options: Options, embedder: Embedder, gallery: KnownPeople | Non
             with ends_cleanly(runner.stop) as interruption:
                 try:
                     summary = _Run(runner, outputs, source, options).to_its_end(interruption)
-                    if not summary.interrupted and options.seconds is None:
+                    if not summary.interrupted and options.seconds is None and source.failure is None:
                         check_all_seen(people.given, source.name, source.count)
                 except Exception:
                     outputs.salvage()

@@ -62,7 +62,10 @@ class JsonLines:
     def add_tracks(self, identities: Mapping[int, TrackIdentity]) -> None:
         """Write the lines of tracks whose last frame was added; raises `InputError` where that fails."""
         for track, identity in identities.items():
-            seen = self._sightings.pop(track)
+            seen = self._sightings.pop(track, None)
+            # Of a frame that could not be written there is no line either.
+            if seen is None:
+                continue
             known = identity.person_id != UNKNOWN_PERSON
             self._write(
                 {

@@ -137,13 +137,23 @@ class VideoOutputs:
         """
         if self._folder is None:
             return
-        identified = {} if self._identified is None else self._identified.finish()
-        for output in self._outputs:
-            output.finish()
+        if self._identified is not None:
+            self._say(self._identified.finish())
+        self._finish_all()
         names = [name for name in RESULTS if (self._folder.path / name).exists()]
         self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
         self._finished = True
-        self._say(identified)
+
+    def _finish_all(self) -> None:
+        """Every one that can be: of a live source also what is not put in place is kept."""
+        failures = []
+        for output in self._outputs:
+            try:
+                output.finish()
+            except InputError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def salvage(self) -> None:
         """After a failure: `finish` where the source is live, as far as that works."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .backend import PendingEmbeddings
 from .boxes import FrameBoxes
 from .embedder import Embedder
+from .embeddings import NO_TRACK
 from .gallery import Matches
 from .identities import KnownPeople
 from .people import Batching, CropBatch, FindPeople, batch_crops, find_people
@@ -79,7 +80,8 @@ class EmbeddedFrame:
         images: N x height x width x 3 uint8, RGB: what the network saw of them.
         features: (N, D) float32, L2-normalised.
         matches: the nearest person in the gallery for each; None without a gallery.
-        matches_so_far: likewise, but for who has a track by the mean of that track's embeddings until now.
+        matches_so_far: likewise, but for who has a track by the mean of that track's embeddings until now; None also
+            where the pipeline was not asked for it.
         ended_tracks: numbers that the tracker gives to nobody any more, from this frame on.
         arrived: see `runtime.video.Frame`.
     """
@@ -114,6 +116,7 @@ class Pipeline:
         seconds: the first frame that is so late, or later, ends the source; None reads it to its end.
         tracker: joins boxes into tracks; None leaves them as `find` gives them.
         gallery: names people; None does not.
+        name_tracks: whether it also names them by their tracks so far.
         keep_pixels: whether the frames are needed after their people were cut out.
         depth: what may wait between two stages.
         keep_up: whether of the frames that come while others are still worked on only the newest waits, and between any
@@ -129,6 +132,7 @@ class Pipeline:
     seconds: float | None = None
     tracker: Tracker | None = None
     gallery: KnownPeople | None = None
+    name_tracks: bool = False
     keep_pixels: bool = False
     depth: int = _DEPTH
     keep_up: bool = False
@@ -186,10 +190,21 @@ class Pipeline:
                 ended = self.tracker.ended_tracks()
                 frame = replace(frame, found=replace(found, tracks=tracks), ended_tracks=ended)
             if self.gallery is not None:
-                means.end(frame.ended_tracks)
-                so_far = self.gallery.nearest(means.add(frame.found.tracks, frame.features))
-                frame = replace(frame, matches=self.gallery.nearest(frame.features), matches_so_far=so_far)
+                frame = self._named(frame, self.gallery, means)
             yield frame
+
+    def _named(self, frame: EmbeddedFrame, gallery: KnownPeople, means: TrackMeans) -> EmbeddedFrame:
+        if not self.name_tracks:
+            return replace(frame, matches=gallery.nearest(frame.features))
+        means.end(frame.ended_tracks)
+        so_far = means.add(frame.found.tracks, frame.features)
+        count, tracked = len(so_far), np.flatnonzero(frame.found.tracks != NO_TRACK)
+        # One search for both: what it costs is to read the gallery.
+        found = gallery.nearest(np.concatenate([frame.features, so_far[tracked]]))
+        rows = np.arange(count)
+        crops = found.take(rows)
+        rows[tracked] = count + np.arange(len(tracked))
+        return replace(frame, matches=crops, matches_so_far=found.take(rows))
 
     def _missed(self, numbers: range) -> int:
         """How many frames that have no numbers went by before frames with these."""

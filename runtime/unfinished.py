@@ -80,7 +80,7 @@ class UnfinishedFolder:
         if self._kept:
             return
         shutil.rmtree(self.path, ignore_errors=True)
-        if self._made_out and not any(self._out.iterdir()):
+        if self._made_out and self._out.is_dir() and not any(self._out.iterdir()):
             self._out.rmdir()
 
 

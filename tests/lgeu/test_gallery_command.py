@@ -100,6 +100,29 @@ def test_all_files_of_one_checkpoint_search_it(
         assert (first["known"], first["time"]) == ("", "2026-05-01T10:00:00+00:00")
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_somebody_with_a_name_never_gets_the_number_of_somebody_in_another_source(
+    crops: Path, model: Path, tmp_path: Path, order: tuple[int, int]
+) -> None:
+    named, numbered = tmp_path / "named", tmp_path / "numbered"
+    for source, folder in (
+        (crops / "anna", named / "anna"),
+        (crops / "bo", named / "bo"),
+        (crops / "7", numbered / "2"),
+    ):
+        shutil.copytree(source, folder)
+    sources = [(named, numbered)[place] for place in order]
+    assert run("build", tmp_path / "gallery", *sources, "--model", model) == 0
+    assert GalleryIndex.open(tmp_path / "gallery").entries.people() == {2: "", 3: "anna", 4: "bo"}
+
+
+def test_a_time_in_a_name_is_no_camera(crops: Path, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "people" / "anna").mkdir(parents=True)
+    shutil.copy(crops / "anna" / "cam1_1.png", tmp_path / "people" / "anna" / "20261130141640123456_1.png")
+    assert run("build", tmp_path / "gallery", tmp_path / "people", "--model", model) == 0
+    assert GalleryIndex.open(tmp_path / "gallery").entries.camera_ids.tolist() == [-1]
+
+
 def test_another_checkpoint_is_refused(
     built: Path, crops: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,14 @@ def test_frames_of_another_size_fit_into_the_first_one(tmp_path: Path) -> None:
     assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
 
 
+@pytest.mark.parametrize("rate", [23.976, 59.9401, 64.999, 119.897, 655.432, 1000])
+def test_any_rate_of_a_video_can_be_written(rate: float, tmp_path: Path) -> None:
+    with AnnotatedVideo(tmp_path / "out.mp4", rate) as video:
+        video.add(np.zeros((48, 64, 3), np.uint8), people(), None)
+        video.finish()
+    assert read_header(tmp_path / "out.mp4").rate == pytest.approx(rate, rel=1e-3)
+
+
 def test_a_video_without_frames_is_no_file(tmp_path: Path) -> None:
     with AnnotatedVideo(tmp_path / "a.mp4", 25) as video:
         video.finish()

@@ -125,14 +125,18 @@ def test_a_removed_person_is_gone_from_every_file(gallery: Path) -> None:
 
 def test_only_the_current_files_are_kept(gallery: Path) -> None:
     (gallery / ".index-000009.abc.faiss").write_bytes(b"left by a run that was killed")
+    for name in ("index-of-cameras.txt", "entries-2026.csv"):
+        (gallery / name).write_text("somebody's own")
     (gallery / "index-000009.faiss").write_bytes(b"likewise")
     add_to_gallery(gallery, features(1), entries([1]), MODEL)
     remove_person(gallery, 3)
     assert sorted(path.name for path in gallery.iterdir()) == [
         ".lock",
         "entries-000003.npz",
+        "entries-2026.csv",
         "gallery.json",
         "index-000003.faiss",
+        "index-of-cameras.txt",
     ]
 
 

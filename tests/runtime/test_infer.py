@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime.boxes import cut
-from runtime.embeddings import Embeddings
+from runtime.embedder import Embedder
+from runtime.embeddings import Embeddings, read_manifest
 from runtime.infer import main
 from runtime.preprocess import preprocess_batch
 from runtime.video import read_frames
@@ -308,6 +309,28 @@ def test_a_missing_package_gives_one_line_from_the_script(
     )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert message in done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--no-embeddings", "--tracks")])
+def test_the_manifest_of_other_embeddings_is_neither_replaced_nor_removed(
+    make_video: Callable[..., Path],
+    boxes: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+) -> None:
+    out = tmp_path / "out"
+    arguments = (make_video(), "--model", tiny_model, "--out", out, "--boxes", boxes)
+    assert run(*arguments) == 0
+    assert read_manifest(out) == Embedder.open(tiny_model).manifest
+    (out / "embeddings.npz").rename(out / "gallery.npz")
+    capsys.readouterr()
+    assert run(*arguments, *options) == 2
+    assert "holds gallery.npz, and manifest.json there says which model made that" in capsys.readouterr().err
+    assert sorted(path.name for path in out.iterdir()) == ["gallery.npz", "manifest.json"]
+    (out / "manifest.json").unlink()
+    assert run(*arguments, "--no-embeddings", "--tracks") == 0
 
 
 def test_a_gallery_of_another_model(

@@ -16,7 +16,7 @@ from runtime.boxes import FrameBoxes, cut
 from runtime.embedder import Embedder
 from runtime.embeddings import Embeddings
 from runtime.errors import DeviceError, InputError
-from runtime.gallery import Gallery
+from runtime.gallery import Gallery, Matches
 from runtime.opencv_threads import one_opencv_thread
 from runtime.people import CropBatch, FindPeople, given_boxes
 from runtime.pipeline import EmbeddedFrame, Pipeline, embed_batches
@@ -138,6 +138,57 @@ def test_a_tracker_sees_every_frame_and_a_gallery_every_person(
         assert frame.matches is not None
         similarity = frame.features @ (known.features / np.linalg.norm(known.features, axis=1, keepdims=True)).T
         np.testing.assert_array_equal(frame.matches.person_ids, 1 + similarity.argmax(axis=1))
+
+
+class Searched:
+    """A gallery that notes how many embeddings it was asked for."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+        self.asked: list[int] = []
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        self.asked.append(len(features))
+        return self._gallery.nearest(features)
+
+
+@pytest.mark.parametrize("name_tracks", [False, True])
+def test_people_are_named_by_their_tracks_so_far_in_one_search_and_only_where_that_is_wanted(
+    make_video: Callable[..., Path], given: dict[int, FrameBoxes], tiny_model: Path, name_tracks: bool
+) -> None:
+    random = np.random.default_rng(3)
+    tracked = {
+        index: FrameBoxes(boxes.boxes, random.permutation([-1, 1, 2, 3, 4, 5])[: len(boxes)], boxes.scores)
+        for index, boxes in given.items()
+    }
+    looks = random.normal(size=(9, 6)).astype(np.float32)
+    looks /= np.linalg.norm(looks, axis=1, keepdims=True)
+    gallery = Searched(
+        Gallery(Embeddings(looks, np.arange(1, 10), np.ones(9, np.int64), np.array(list("abcdefghi"))), "made up")
+    )
+    with Embedder.open(tiny_model, batch_size=4) as embedder:
+        source = VideoFile(make_video(frames=30))
+        pipeline = Pipeline(source, given_boxes(tracked), 1, embedder, gallery=gallery, name_tracks=name_tracks)
+        with pipeline.start() as runner:
+            frames = list(runner)
+    assert gallery.asked == [
+        len(frame.features) + int(name_tracks) * int((frame.found.tracks != -1).sum()) for frame in frames
+    ]
+    seen: dict[int, list[NDArray[np.float32]]] = {}
+    for frame in frames:
+        assert frame.matches is not None
+        np.testing.assert_allclose(frame.matches.scores, (frame.features @ looks.T).max(axis=1), atol=1e-6)
+        if not name_tracks:
+            assert frame.matches_so_far is None
+            continue
+        assert frame.matches_so_far is not None
+        for row, track in enumerate(frame.found.tracks.tolist()):
+            own = seen.setdefault(track, []) if track != -1 else []
+            own.append(frame.features[row])
+            mean = np.mean(own, axis=0, dtype=np.float64)
+            similarity = looks @ mean / np.linalg.norm(mean)
+            assert frame.matches_so_far.scores[row] == pytest.approx(similarity.max(), abs=1e-6)
+            assert similarity[frame.matches_so_far.person_ids[row] - 1] == pytest.approx(similarity.max(), abs=1e-6)
 
 
 @pytest.mark.parametrize(("seconds", "tracks"), [(0.4, [1] * 6), (60.0, [1] * 3 + [2] * 3)])

@@ -1,5 +1,6 @@
 """A run's files take their places together, or not at all."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,16 @@ def test_what_a_killed_run_left_is_named(tmp_path: Path, caplog: pytest.LogCaptu
         assert second.path != first.path
     assert str(first.path) in caplog.text
     assert first.path.is_dir()
+
+
+def test_a_results_folder_that_somebody_removes_hides_no_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with UnfinishedFolder(tmp_path / "out"):
+            shutil.rmtree(tmp_path / "out")
+            raise InputError("the disk is gone")
+
+    with pytest.raises(InputError, match="the disk is gone"):
+        fail()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -15,15 +15,18 @@ import cv2
 import numpy as np
 import pytest
 
+from runtime import outputs
 from runtime.boxes import FrameBoxes, read_boxes
 from runtime.contact_sheet import ContactSheets
 from runtime.embeddings import Embeddings
 from runtime.errors import InputError
-from runtime.gallery import Matches
+from runtime.gallery import Gallery, Matches
 from runtime.gallery_index import open_gallery
 from runtime.identities import describe_tracks
 from runtime.infer import main
 from runtime.json_lines import JsonLines
+from runtime.manifest import Manifest
+from runtime.outputs import VideoOutputs, Wanted
 from runtime.pipeline import EmbeddedFrame
 from runtime.tables import MatchesTable, TracksTable, write_matches
 from runtime.track_descriptors import TrackDescriptors
@@ -258,6 +261,44 @@ def test_all_results_of_a_run_and_none_of_the_one_before(
     assert len(list((out / "contact-sheets").iterdir())) == 2
     assert main(arguments) == 0
     assert sorted(path.name for path in out.iterdir()) == ["embeddings.npz", "manifest.json"]
+
+
+class Refusing(ContactSheets):
+    """Sheets that cannot be completed, as on a disk that is full then."""
+
+    def finish(self) -> None:
+        raise InputError("cannot write a sheet; free some space")
+
+
+def test_of_a_live_source_all_is_completed_that_can_be_and_who_the_tracks_were_is_said(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "ContactSheets", Refusing)
+    known = Embeddings(np.ones((1, 6), np.float32), np.array([5]), np.ones(1, np.int64), np.array(["a"]))
+    lines = io.StringIO()
+    wanted = Wanted(
+        tracks=True, sheets=True, identities=TrackIdentities(Gallery(known, "made up"), None), json_lines=lines
+    )
+
+    def write() -> None:
+        with VideoOutputs(tmp_path, manifest, wanted, live=True) as results:
+            results.add(frame(0, [1, 2]))
+            results.finish()
+
+    with pytest.raises(InputError, match="cannot write a sheet"):
+        write()
+    assert [json.loads(line)["person_id"] for line in lines.getvalue().splitlines()[1:]] == [5, 5]
+    (left,) = tmp_path.iterdir()
+    assert [row[10] for row in rows_of(left / "tracks.csv")] == ["5", "5"]
+    assert len(Embeddings.load(left / "embeddings.npz")) == 2
+
+
+def test_a_track_whose_only_frame_could_not_be_written_has_no_line() -> None:
+    stream = io.StringIO()
+    lines = JsonLines(stream, tracks=True)
+    lines.add(frame(3, [7]))
+    lines.add_tracks({7: TrackIdentity(3, 0.83), 8: TrackIdentity(4, 0.5)})
+    assert [json.loads(line)["track"] for line in stream.getvalue().splitlines()[1:]] == [7]
 
 
 def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
