@@ -163,6 +163,26 @@ def test_images_at_nearly_the_same_distance_may_change_places(
     assert all(line in report.table() and line in render_html(report) for line in report.remarks)
 
 
+def test_of_a_model_that_gives_nearly_the_same_for_every_image_ties_explain_nothing(
+    dataset: ReidDataset, make_embedder: MakeEmbedder
+) -> None:
+    features = np.concatenate([half.features for half in embed_halves(make_embedder(), dataset)])
+    collapsed = features[0] + 1e-6 * features
+    mixed = np.random.default_rng(0).permutation(collapsed)
+
+    def given(rows: NDArray[np.float32]) -> Embedder:
+        return Embedder(Given(make_embedder(), rows))
+
+    report = compare(
+        Candidate("one.pt", lambda: given(collapsed)), [Candidate("mixed.onnx", lambda: given(mixed))], dataset
+    )
+    assert report.stages[0].comparison is not None
+    assert report.stages[0].comparison.agreement is not None
+    assert report.stages[0].comparison.agreement.min_cosine == pytest.approx(1, abs=1e-9)
+    assert len(report.failures) == 1
+    assert "by +0.0000 without swaps of near ties, but more than 4.16667 cannot be theirs" in report.failures[0]
+
+
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 0.001), ("fp16", 0.01)])
 def test_a_lost_norm_fails_though_every_cosine_and_figure_agrees(
     dataset: ReidDataset,

@@ -1,7 +1,6 @@
-"""Near ties: against the definitions, over many orders that a tie allows."""
+"""Near ties, against the definition written as loops."""
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +8,8 @@ from numpy.typing import NDArray
 
 from eval import ties
 from eval.metrics import evaluate
-from eval.ties import average_precision_bounds, difference_beyond_ties
+from eval.ties import Searched, difference_without_ties, differences_without_ties
 from runtime.embeddings import Embeddings
-
-TIE = 0.1
-
-ByDefinition: TypeAlias = Callable[[NDArray[np.float64] | float], NDArray[np.float64]]
 
 
 def draw(random: np.random.Generator, rows: int, persons: list[int]) -> Embeddings:
@@ -24,66 +19,89 @@ def draw(random: np.random.Generator, rows: int, persons: list[int]) -> Embeddin
     return Embeddings(features, *ids, np.array([f"{row}.jpg" for row in range(rows)]))
 
 
-@pytest.fixture
-def query() -> Embeddings:
-    """One of four has no match in the gallery."""
-    return draw(np.random.default_rng(1), 30, [1, 2, 3, 9])
+def moved(embeddings: Embeddings, seed: int, by: float) -> Embeddings:
+    noise = np.random.default_rng(seed).normal(scale=by, size=embeddings.features.shape).astype(np.float32)
+    return Embeddings(embeddings.features + noise, embeddings.person_ids, embeddings.camera_ids, embeddings.names)
+
+
+def searched(query: Embeddings, gallery: Embeddings) -> Searched:
+    return Searched(query, gallery, evaluate(query, gallery).per_query)
 
 
 @pytest.fixture
-def gallery() -> Embeddings:
-    return draw(np.random.default_rng(2), 90, [-1, 0, 1, 2, 3])
+def reference() -> Searched:
+    """One of four queries has no match in the gallery, and some images are in it twice."""
+    gallery = draw(np.random.default_rng(2), 90, [-1, 0, 1, 2, 3])
+    gallery.features[80:] = gallery.features[:10]
+    return searched(draw(np.random.default_rng(1), 30, [1, 2, 3, 9]), gallery)
 
 
 @pytest.fixture
+def candidate(reference: Searched) -> Searched:
+    return searched(moved(reference.query, 3, 0.05), moved(reference.gallery, 4, 0.05))
+
+
 def distances(query: Embeddings, gallery: Embeddings) -> NDArray[np.float64]:
     left, right = query.features.astype(np.float64), gallery.features.astype(np.float64)
     lengths = np.linalg.norm(left, axis=1)[:, None] * np.linalg.norm(right, axis=1)
     return np.asarray(1 - left @ right.T / lengths)
 
 
-@pytest.fixture
-def by_definition(
-    query: Embeddings, gallery: Embeddings, distances: NDArray[np.float64], definition: Any
-) -> ByDefinition:
-    """Average precision of each query where the distances change by so much; NaN without a match."""
-
-    def precision(changes: NDArray[np.float64] | float) -> NDArray[np.float64]:
-        return np.array([each.average_precision for each in definition.results(distances + changes, query, gallery)])
-
-    return precision
+def by_definition(reference: Searched, candidate: Searched, row: int, tie: float) -> float:
+    """Average precision of a query; NaN without a match."""
+    before, after = (distances(each.query, each.gallery)[row].tolist() for each in (reference, candidate))
+    person, camera = int(reference.query.person_ids[row]), int(reference.query.camera_ids[row])
+    labels = list(zip(reference.gallery.person_ids.tolist(), reference.gallery.camera_ids.tolist(), strict=True))
+    matches = [g for g, (each, seen_by) in enumerate(labels) if each == person and seen_by != camera]
+    others = [g for g, (each, _) in enumerate(labels) if each not in (person, -1)]
+    ahead = []
+    for match in matches:
+        count = 0
+        for other in others:
+            was, now = ((near[other], other) < (near[match], match) for near in (before, after))
+            change = (after[other] - after[match]) - (before[other] - before[match])
+            count += was if abs(change) <= tie else now
+        ahead.append(count)
+    precisions = [found / (before_it + found) for found, before_it in enumerate(sorted(ahead), start=1)]
+    return float(np.mean(precisions)) if precisions else float("nan")
 
 
 @pytest.mark.parametrize("block", [2_000_000, 90, 1000])
-def test_no_order_that_a_tie_allows_is_outside_of_the_bounds(
-    query: Embeddings, gallery: Embeddings, by_definition: ByDefinition, block: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("tie", [0, 0.003, 0.01, 2])
+def test_swaps_are_undone_as_defined(
+    reference: Searched, candidate: Searched, tie: float, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ties, "_BLOCK_ELEMENTS", block)
-    rows = np.flatnonzero(query.person_ids != 9)[::4]
-    lowest, highest = average_precision_bounds(query, gallery, rows, TIE)
-    farther = np.where(query.person_ids[:, None] == gallery.person_ids, TIE / 2, -TIE / 2)
-    assert lowest == pytest.approx(by_definition(farther)[rows], abs=1e-12)
-    assert highest == pytest.approx(by_definition(-farther)[rows], abs=1e-12)
-    assert (lowest < highest).all()
-    random = np.random.default_rng(3)
-    for _ in range(100):
-        found = by_definition(random.uniform(-TIE / 2, TIE / 2, farther.shape))[rows]
-        assert (lowest <= found + 1e-12).all()
-        assert (found <= highest + 1e-12).all()
+    rows = np.flatnonzero(reference.per_query.valid)
+    before, after = (each.per_query.average_precision[rows] for each in (reference, candidate))
+    found = before + differences_without_ties(reference, candidate, rows, tie)
+    expected = [by_definition(reference, candidate, row, tie) for row in rows.tolist()]
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert (np.abs(after - before) > 0).sum() > 5
+    assert difference_without_ties(reference, candidate, tie) == pytest.approx((found - before).mean(), abs=1e-12)
+    whole = {0: after, 2: before}
+    if tie in whole:
+        assert found == pytest.approx(whole[tie], abs=1e-12)
 
 
-def test_what_goes_beyond_a_tie_stays_and_the_rest_does_not(
-    query: Embeddings, gallery: Embeddings, by_definition: ByDefinition
-) -> None:
-    noise = np.random.default_rng(4).normal(scale=0.3, size=gallery.features.shape).astype(np.float32)
-    other = Embeddings(gallery.features + noise, gallery.person_ids, gallery.camera_ids, gallery.names)
-    before, after = evaluate(query, gallery).per_query, evaluate(query, other).per_query
-    farther = np.where(query.person_ids[:, None] == gallery.person_ids, 0.5, -0.5)
-    for tie, some_left in ((0, True), (0.02, True), (2, False)):
-        beyond = after.average_precision - np.clip(
-            after.average_precision, by_definition(tie * farther), by_definition(-tie * farther)
+def test_the_same_results_differ_by_nothing(reference: Searched) -> None:
+    assert difference_without_ties(reference, reference, 0) == 0
+
+
+def test_images_that_were_equal_and_are_far_apart_now_are_no_tie() -> None:
+    """A match turned by .0044 rad is as near to what it was as an fp32 file must be, but 200 ties from its twin."""
+
+    def features(*angles: float) -> NDArray[np.float32]:
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    def one(query: Any, gallery: Any) -> Searched:
+        return searched(
+            Embeddings(query, np.array([5]), np.array([1]), np.array(["query"])),
+            Embeddings(gallery, np.array([5, 6]), np.array([2, 2]), np.array(["match", "other"])),
         )
-        assert (np.nansum(np.abs(beyond)) > 0) == some_left
-        expected = pytest.approx(np.nanmean(beyond), abs=1e-12)
-        assert difference_beyond_ties(before, after, query, gallery, tie) == expected
-    assert difference_beyond_ties(before, before, query, gallery, TIE) == 0
+
+    before, after = one(features(0), features(0.5, 0.5)), one(features(0), features(0.5044, 0.5))
+    assert difference_without_ties(before, after, 1e-5) == -0.5
+    hardly = one(features(0), features(0.500004, 0.5))
+    assert hardly.per_query.average_precision[0] == 0.5
+    assert difference_without_ties(before, hardly, 1e-5) == 0
