@@ -61,7 +61,8 @@ def check_fp32(checks: Sequence[BatchCheck]) -> None:
     if not worst <= FP32_TOLERANCE:  # so that NaN fails
         raise CheckFailedError(
             f"the fp32 graph and torch differ by {worst:.2e} ({_each(checks, 'max_difference', '.1e')}); expected at "
-            f"most {FP32_TOLERANCE:g}: nothing was written"
+            f"most {FP32_TOLERANCE:g}; nothing was written: either the network amplifies rounding (train it longer, or "
+            "at a smaller learning rate), or this backbone is exported wrongly (report it)"
         )
 
 

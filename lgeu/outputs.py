@@ -28,5 +28,15 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
         taken.add(path.resolve())
 
 
+def check_outside(out: Path, data: Path) -> None:
+    """Refuse a folder for pictures that lies in a data set, whose images they would be taken for.
+
+    Raises:
+        InputError: it does.
+    """
+    if data.resolve() in (out.resolve(), *out.resolve().parents):
+        raise InputError(f"--out {out} lies in the data set {data}, whose images the pictures would be; name another")
+
+
 def _read_with(path: Path) -> tuple[Path, ...]:
     return (path, manifest_path(path)) if path.suffix == ".engine" else (path,)

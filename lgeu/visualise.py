@@ -12,6 +12,7 @@ from runtime.unfinished import UnfinishedFolder
 
 from .models import open_model
 from .options import BackendOption, DataOption, DeviceOption, PluginOption, SplitOption
+from .outputs import check_outside
 
 if TYPE_CHECKING:
     from eval.datasets import Image, ReidDataset
@@ -58,6 +59,7 @@ def visualise(
 
     check_page()
     check_folder(out)
+    check_outside(out, data)
     dataset = open_dataset(data, split_by)
     dataset.require_test_half()
     if query:

@@ -115,8 +115,12 @@ def test_what_cannot_be_shown_is_refused_and_earlier_pictures_stay(
     command = ["visualise", str(checkpoint), "--data", str(data), "--out", str(out)]
     assert main([*command, "--query", "absent.jpg"]) == 2
     assert main(["visualise", str(checkpoint), "--data", str(data), "--out", str(out / "index.html")]) == 2
+    for inside in (data, data / "query" / "new"):
+        assert main(["visualise", str(checkpoint), "--data", str(data), "--out", str(inside)]) == 2
     errors = capfd.readouterr().err.splitlines()
     assert "no query is called 'absent.jpg'" in errors[0]
     assert "no folder that can be written to" in errors[1]
+    assert all("lies in the data set" in error for error in errors[2:])
+    assert not (data / "query" / "new").exists()
     assert [path.name for path in out.iterdir()] == ["index.html"]
     assert (out / "index.html").read_text() == "earlier"
