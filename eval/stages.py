@@ -17,7 +17,7 @@ class Tolerance:
     """How far a candidate may be from the reference.
 
     Attributes:
-        mAP_points: largest difference of mAP before re-ranking, in hundredths, beyond what near ties allow.
+        mAP_points: largest difference of mAP before re-ranking, in hundredths, swaps of near ties undone.
         min_cosine: smallest cosine similarity of any embedding with the reference's.
         length: largest share by which the length of any embedding differs from the reference's.
         tie: by how much a match's cosine distance and another image's may change against each other for no reason but

@@ -126,7 +126,8 @@ def _add_results(add: Callable[..., object]) -> None:
         type=_standard_output,
         default=False,
         metavar="-",
-        help="also write a line of JSON for every frame to standard output, as it comes, and nothing else there",
+        help="also write a line of JSON for every frame to standard output, as it comes, and for every track when it is "
+        "known who it is, and nothing else there",
     )
     add(
         "--no-embeddings",

@@ -36,7 +36,7 @@ class Options:
             takes the gallery's own where it has one. Without a gallery: of tracks of one person who left and came back.
         annotate: also write the video with boxes and labels.
         contact_sheets: also write an image of each identity's crops.
-        json_lines: also write a line of JSON for every frame of a video to standard output.
+        json_lines: also write a line of JSON for every frame and track of a video to standard output.
         embeddings: write them; without them something else of a video must be asked for.
         backend: what runs the model: see `runtime.backend_choice.open_backend`.
         device: of the model and the detector.
