@@ -39,8 +39,10 @@ class CudaPythonDevice:
                 )
             )
             self._context = self._call("cuDevicePrimaryCtxRetain", device)
-        except (DeviceError, RuntimeError) as error:  # the latter where there is no driver library to load
+        except DeviceError as error:
             raise no_gpu(str(error)) from error
+        except RuntimeError as error:
+            raise no_gpu("the NVIDIA driver's library cannot be loaded") from error
         self._device: Any = device
         self.architecture = f"SM{major}{minor}"
 

@@ -61,7 +61,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         required=True,
         help="an .onnx file, or an .engine with its manifest beside it; `lgeu infer` also takes a checkpoint",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; needed where one is a file")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; --jsonl alone needs none")
     _add_people(parser.add_argument_group("people of a video").add_argument)
     _add_frames(parser.add_argument_group("frames of a video").add_argument)
     _add_results(parser.add_argument_group("results").add_argument)
@@ -103,7 +103,7 @@ def _add_results(add: Callable[..., object]) -> None:
         "--gallery",
         type=Path,
         metavar="GALLERY",
-        help="a gallery folder or embeddings (.npz) of known people: also write matches.csv, the nearest ones",
+        help="a gallery folder or embeddings (.npz) of known people: name people, and also write matches.csv",
     )
     add(
         "--tracks", action="store_true", help="also write tracks.csv: MOT lines, with person and similarity behind them"
@@ -126,8 +126,8 @@ def _add_results(add: Callable[..., object]) -> None:
         type=_standard_output,
         default=False,
         metavar="-",
-        help="also write a line of JSON for every frame to standard output, as it comes, and for every track when it is "
-        "known who it is, and nothing else there",
+        help="also write a line of JSON for every frame, and for every track that is known, to standard output as they "
+        "come, and nothing else there; without --out only these",
     )
     add(
         "--no-embeddings",

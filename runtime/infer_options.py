@@ -20,7 +20,7 @@ class Options:
             video), or one such image. A text may be what `runtime.sources.open_source` takes beside files, too: a
             stream's URL, a camera's number, or `-` for standard input.
         model: an .onnx or .engine file, or what else the caller's way of opening takes.
-        out: folder for the results; needed, and used, only where one of them is a file.
+        out: folder for the results, left alone where none of them is a file; None writes JSON lines only.
         boxes: MOT file with the people of a video.
         frame_offset: added to its frame numbers to give 0-based video frames; None is -1, as MOT counts from 1.
         detector: YOLOX in ONNX, or an engine of it, that finds the people of a video.
@@ -31,7 +31,7 @@ class Options:
         reconnect: seconds to wait, in all, for a stream or a camera that is not there yet or has stopped; None waits
             for one that has stopped only, and takes the default.
         gallery: a gallery folder, or an embeddings file of known people, to name the nearest of.
-        tracks: also write `tracks.csv`; boxes without tracks are joined into some.
+        tracks: join boxes without tracks into some, and also write `tracks.csv`.
         threshold: least cosine similarity of a crop or a track to a person in the gallery, else it is unknown; None
             takes the gallery's own where it has one. Without a gallery: of tracks of one person who left and came back.
         annotate: also write the video with boxes and labels.
@@ -74,8 +74,6 @@ class Options:
     def __post_init__(self) -> None:
         if not is_stream(self.source) and not Path(self.source).exists():
             raise InputError(f"{self.source} does not exist; expected a video, a folder of crops or an image")
-        if self.out is None and self.writes_files:
-            raise InputError("no folder for the results given; name one with --out DIR")
         if self.out is not None and self.out.exists() and not self.out.is_dir():
             raise InputError(f"--out {self.out} is a file; name a folder")
         self._check_people()
@@ -101,7 +99,8 @@ class Options:
     @property
     def writes_files(self) -> bool:
         """Whether anything is to be written to `out`, rather than lines to standard output only."""
-        return any((self.embeddings, self.gallery, self.tracks, self.annotate, self.contact_sheets))
+        wanted = self.embeddings, self.gallery, self.tracks, self.annotate, self.contact_sheets
+        return self.out is not None and any(wanted)
 
     @property
     def _where_people_are(self) -> list[str]:
@@ -163,6 +162,12 @@ class Options:
             raise InputError(f"--reconnect {self.reconnect:g}; expected seconds, 0 or more, or inf")
 
     def _check_results(self) -> None:
+        pictures = [f"--{name}" for name in ("annotate", "contact-sheets") if getattr(self, name.replace("-", "_"))]
+        if self.out is None and (pictures or not self.json_lines):
+            given = (
+                f"{' and '.join(pictures)} given, and no folder for that" if pictures else "no folder for the results"
+            )
+            raise InputError(f"{given}; name one with --out DIR (--jsonl - alone needs none)")
         if not self.writes_files and not self.json_lines:
             raise InputError(
                 "--no-embeddings given, and nothing else is to be written; ask for something with --tracks, --gallery, "
@@ -178,5 +183,5 @@ class Options:
                 raise InputError(
                     f"{path} is read, and --out {self.out} would replace or remove it; name another folder"
                 )
-        if self.embeddings or (self.out / MANIFEST_NAME).exists():
+        if self.writes_files and (self.embeddings or (self.out / MANIFEST_NAME).exists()):
             check_manifest_is_of(self.out, {EMBEDDINGS})

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Protocol, TextIO
 
@@ -83,7 +85,7 @@ class VideoOutputs:
         """Start them.
 
         Args:
-            out: folder for the results; None where no file is wanted.
+            out: folder for the results; None where none is to be a file: JSON lines only.
             model: whose embeddings they are of.
             wanted: which of them.
             live: whether the source cannot be run again.
@@ -98,15 +100,16 @@ class VideoOutputs:
         self._outputs: Sequence[Output] = []
         self._identified: IdentifiedTracks | None = None
         self._folder = None if out is None else UnfinishedFolder(out)
-        if self._folder is None:
-            return
+        self._closing = ExitStack()
         try:
             if wanted.identities:
-                descriptors = TrackDescriptors(self._folder.path / DESCRIBED, model.embedding_size)
+                growing = self._temporary_folder() if self._folder is None else self._folder.path
+                descriptors = TrackDescriptors(growing / DESCRIBED, model.embedding_size)
                 self._identified = IdentifiedTracks(descriptors, wanted.identities)
-            self._outputs = _open(self._folder.path, model, wanted, self._identified)
+            if self._folder is not None:
+                self._outputs = _open(self._folder.path, model, wanted, self._identified)
         except BaseException:
-            self._folder.__exit__(None, None, None)
+            self.__exit__(None, None, None)
             raise
 
     def add(self, frame: EmbeddedFrame) -> None:
@@ -135,10 +138,10 @@ class VideoOutputs:
         Raises:
             InputError: that fails.
         """
-        if self._folder is None:
-            return
         if self._identified is not None:
             self._say(self._identified.finish())
+        if self._folder is None:
+            return
         self._finish_all()
         names = [name for name in RESULTS if (self._folder.path / name).exists()]
         self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
@@ -167,12 +170,19 @@ class VideoOutputs:
         if self._lines is not None:
             self._lines.add_tracks(identified)
 
+    def _temporary_folder(self) -> Path:
+        try:
+            return Path(self._closing.enter_context(TemporaryDirectory(prefix="lgeu-")))
+        except OSError as error:
+            raise InputError(f"cannot keep tracks on the disk: {error}; free some space, or set TMPDIR") from error
+
     def __enter__(self) -> "VideoOutputs":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing.close()
         if self._folder is None:
             return
         for output in self._outputs:

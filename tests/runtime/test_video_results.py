@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -585,6 +586,40 @@ def test_refused(
 
 
 def test_files_need_a_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    for options in ([], ["--no-embeddings", "--tracks", "--jsonl", "-"]):
+    for options, message in (
+        ([], "no folder for the results; name one with --out DIR (--jsonl - alone needs none)"),
+        (["--no-embeddings", "--tracks"], "no folder for the results; name one"),
+        (["--jsonl", "-", "--annotate"], "--annotate given, and no folder for that; name one"),
+        (
+            ["--jsonl", "-", "--tracks", "--contact-sheets", "--annotate"],
+            "--annotate and --contact-sheets given, and no",
+        ),
+    ):
         assert main([*arguments[:5], *options]) == 2
-        assert "no folder for the results given; name one with --out DIR" in capsys.readouterr().err
+        assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_lines_alone_say_who_is_who_without_a_folder(
+    make_video: Callable[..., Path],
+    tiny_model: Path,
+    visits: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    named: bool,
+) -> None:
+    known = Embeddings(np.eye(4, 6, dtype=np.float32), np.arange(4), np.ones(4, np.int64), np.array(list("abcd")))
+    known.save(tmp_path / "gallery.npz")
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    arguments = [str(make_video(frames=50)), "--model", str(tiny_model), "--boxes", str(visits), "--tracks"]
+    arguments += ["--gallery", str(tmp_path / "gallery.npz")] if named else ["--threshold=0.5"]
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*arguments, "--jsonl", "-"]) == 0
+    printed = capsys.readouterr()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "written to" not in printed.err
+    assert main([*arguments, "--jsonl", "-", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out == printed.out
+    assert printed.out.count('"track": 2, "first"') == 1
