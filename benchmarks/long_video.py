@@ -95,10 +95,10 @@ def write_boxes(path: Path, truth: Path, length: int, frames: int) -> None:
 
 
 def watch(command: list[str], pictures: Iterator[bytes], step: int) -> dict[str, object]:
-    """Run a command that reads pictures and writes a line for each; its resident memory after every `step` lines.
+    """Run a command that reads pictures and writes a line for each; its resident memory after every `step` of them.
 
     Returns:
-        `people`, boxes in all lines; `resident_mb` by number of frames; `peak_mb` of the whole run, and of it
+        `people`, boxes on all of them; `resident_mb` by number of frames; `peak_mb` of the whole run, and of it
         `peak_anonymous_mb`, what is not mapped from files, looked at twice a second.
     """
     resident: dict[str, float] = {}
@@ -108,8 +108,9 @@ def watch(command: list[str], pictures: Iterator[bytes], step: int) -> dict[str,
     assert process.stdout is not None
     threading.Thread(target=feed, args=(process.stdin, pictures), daemon=True).start()
     with PeakOf(process.pid) as anonymous:
-        for number, line in enumerate(process.stdout, 1):
-            people += len(json.loads(line)["people"])
+        frames = (said for said in map(json.loads, process.stdout) if "frame" in said)
+        for number, frame in enumerate(frames, 1):
+            people += len(frame["people"])
             if number % step == 0:
                 resident[str(number)] = memory_mb(process.pid, "VmRSS")
                 print(f"frame {number}: {resident[str(number)]:.0f} MB", file=sys.stderr, flush=True)
