@@ -53,6 +53,8 @@ def find(
 
     opener = model_opener(model, device, plugin)
     wanted = read_source(person, opener, labelled=False)
+    if not len(wanted.embeddings):
+        raise InputError(f"{person} holds no embeddings; expected some of who is looked for")
     features = normalised(wanted.embeddings.features, str(person))
     descriptor = describe_track(features, np.arange(len(features)))
     found: list[Appearance] = []

@@ -135,10 +135,15 @@ def _from_file(path: Path, open_model: OpenModel | None) -> Source:
     if model is None:
         raise ManifestError(
             f"{path} has no manifest.json beside it, so that the model that made it is not known; name that with "
-            "--model, or write embeddings and manifest with `lgeu evaluate --embeddings`"
+            "--model, or write embeddings and manifest with `lgeu infer` or `lgeu evaluate --embeddings`"
         )
     if beside is not None and model != beside:
         raise ManifestError(f"{path} was made by another model: {beside}; --model is {model}")
+    if embeddings.features.shape[1] != model.embedding_size:
+        raise ManifestError(
+            f"{path} holds embeddings of {embeddings.features.shape[1]} elements, and its model is said to be {model}; "
+            "name the one that made them"
+        )
     return Source(embeddings, np.full(len(embeddings), ""), model)
 
 

@@ -93,20 +93,26 @@ class Embeddings:
 
 
 def check_manifest_is_of(folder: Path, names: Collection[str]) -> None:
-    """Refuse a folder in which the manifest is, or would be, taken for that of other embeddings than these.
+    """Refuse a folder whose manifest is, or would be taken for, that of something else than these embeddings.
 
     Args:
         folder: need not exist.
         names: of embeddings files of one model.
 
     Raises:
-        InputError: it holds another.
+        InputError: it holds other embeddings, or a manifest without any of these.
     """
-    others = sorted(path.name for path in folder.glob("*.npz") if path.name not in names)
+    # Not the hidden ones, which a killed run may have left half-written.
+    others = sorted(path.name for path in folder.glob("*.npz") if path.name not in names and path.name[0] != ".")
     if others:
         raise InputError(
-            f"{folder} holds {others[0]}, and {MANIFEST_NAME} there says which model made that; it would be replaced "
-            "or removed: name another folder"
+            f"{folder} holds {others[0]}, and {MANIFEST_NAME} there, which this run writes or removes, says whose "
+            "embeddings those are; name another folder"
+        )
+    if (folder / MANIFEST_NAME).exists() and not any((folder / name).exists() for name in names):
+        raise InputError(
+            f"{folder} holds a {MANIFEST_NAME} without {' or '.join(sorted(names))}, which this run would replace or "
+            "remove; name another folder, or delete it"
         )
 
 

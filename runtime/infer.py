@@ -34,7 +34,7 @@ from .images import list_images, read_image
 from .infer_arguments import parse_options
 from .infer_options import Options
 from .infer_video import infer_video
-from .outputs import EMBEDDINGS, MATCHES, RESULTS
+from .outputs import EMBEDDINGS, MATCHES, put_in_place
 from .progress import progress
 from .sources import is_stream
 from .summary import Summary
@@ -100,7 +100,7 @@ def _infer_images(options: Options, embedder: Embedder, gallery: KnownPeople | N
         if gallery:
             written.append(MATCHES)
             write_matches(folder.path / MATCHES, [path.name for path in paths], gallery.nearest(features))
-        folder.put_in_place(written, [name for name in RESULTS if name not in written])
+        put_in_place(folder, written)
     return Summary(None, len(paths), 0, len(features), seconds)
 
 

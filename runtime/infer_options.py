@@ -167,7 +167,7 @@ class Options:
             given = (
                 f"{' and '.join(pictures)} given, and no folder for that" if pictures else "no folder for the results"
             )
-            raise InputError(f"{given}; name one with --out DIR (--jsonl - alone needs none)")
+            raise InputError(f"{given}; name one with --out DIR (of a video, --jsonl - alone needs none)")
         if not self.writes_files and not self.json_lines:
             raise InputError(
                 "--no-embeddings given, and nothing else is to be written; ask for something with --tracks, --gallery, "

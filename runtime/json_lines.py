@@ -49,6 +49,7 @@ class JsonLines:
         self._stream = stream
         self._tracks = tracks
         self._sightings: dict[int, _Sightings] = {}
+        self._failed = False
         self.reader_is_gone = False
 
     def add(self, frame: EmbeddedFrame) -> None:
@@ -79,7 +80,7 @@ class JsonLines:
             )
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        if self.reader_is_gone:
+        if self.reader_is_gone or self._failed:
             return
         try:
             self._stream.write(json.dumps(line, allow_nan=False) + "\n")
@@ -89,6 +90,8 @@ class JsonLines:
             logger.warning("warning: nobody reads the JSON lines any more")
             discard(self._stream)
         except OSError as error:
+            # Said once: what else there is to write is not to fail for it, too.
+            self._failed = True
             raise InputError(f"cannot write the JSON lines: {error.strerror}; free some space") from error
 
 

@@ -28,7 +28,7 @@ TRACKS = "tracks.csv"
 ANNOTATED = "annotated.mp4"
 SHEETS = "contact-sheets"
 # What a run may leave in its folder; what it does not write is removed, because it would belong to other embeddings.
-RESULTS = (EMBEDDINGS, MANIFEST_NAME, MATCHES, TRACKS, ANNOTATED, SHEETS)
+RESULTS = (EMBEDDINGS, MATCHES, TRACKS, ANNOTATED, SHEETS, MANIFEST_NAME)
 SPOOL = "embeddings"
 DESCRIBED = "described-tracks"
 
@@ -138,14 +138,24 @@ class VideoOutputs:
         Raises:
             InputError: that fails.
         """
+        failure = self._say_the_rest()
+        if failure is not None and not self._live:
+            raise failure
+        if self._folder is not None:
+            self._finish_all()
+            put_in_place(self._folder, [name for name in RESULTS if (self._folder.path / name).exists()])
+            self._finished = True
+        if failure is not None:
+            raise failure
+
+    def _say_the_rest(self) -> InputError | None:
+        """Who the tracks are that are not known yet, and what went wrong with saying so."""
         if self._identified is not None:
-            self._say(self._identified.finish())
-        if self._folder is None:
-            return
-        self._finish_all()
-        names = [name for name in RESULTS if (self._folder.path / name).exists()]
-        self._folder.put_in_place(names, [name for name in RESULTS if name not in names])
-        self._finished = True
+            try:
+                self._say(self._identified.finish())
+            except InputError as error:
+                return error
+        return None
 
     def _finish_all(self) -> None:
         """Every one that can be: of a live source also what is not put in place is kept."""
@@ -191,6 +201,24 @@ class VideoOutputs:
             self._folder.keep()
             logger.warning("warning: what was finished lies in %s", self._folder.path)
         self._folder.__exit__(kind, error, traceback)
+
+
+def put_in_place(folder: UnfinishedFolder, written: Sequence[str]) -> None:
+    """Put a run's results in the place of an earlier one's, and remove what that left of others.
+
+    An earlier manifest goes first and the new one comes last: a run that is killed meanwhile leaves none, rather than
+    one of another model.
+
+    Args:
+        folder: with the results.
+        written: names of them, of `RESULTS`.
+
+    Raises:
+        InputError: that fails.
+    """
+    folder.put_in_place(
+        sorted(written, key=RESULTS.index), [name for name in RESULTS if name not in written or name == MANIFEST_NAME]
+    )
 
 
 def _open(folder: Path, model: Manifest, wanted: Wanted, identified: IdentifiedTracks | None) -> Sequence[Output]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -161,6 +162,56 @@ def test_images_at_nearly_the_same_distance_may_change_places(
     assert said[0].startswith(f"other.onnx: mAP differs by {100 * comparison.difference.mAP:+.4f} points")
     assert (len(report.failures), len(report.remarks)) == (int(fails), int(not fails))
     assert all(line in report.table() and line in render_html(report) for line in report.remarks)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> ReidDataset:
+    """120 queries of one match each, and five distractors."""
+    picture = np.zeros((24, 12, 3), np.uint8)
+    names = ["bounding_box_train/0999_c1s1_000001_00.png"]
+    names += [f"query/{person:04d}_c1s1_000001_00.png" for person in range(1, 121)]
+    names += [f"bounding_box_test/{person:04d}_c2s1_000001_00.png" for person in range(1, 121)]
+    names += [f"bounding_box_test/0000_c3s1_00000{number}_00.png" for number in range(1, 6)]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / name), picture)
+    return open_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "swaps", "said"),
+    [
+        (0.9e-5, 1, "points, by +0.0000 without swaps of near ties (images"),
+        (1.1e-5, 1, "points, by -0.4167 without swaps of near ties; 0.01 allowed"),
+        (0.9e-5, 5, "points, by +0.0000 without swaps of near ties, but more than 1 cannot be theirs"),
+    ],
+)
+def test_how_near_ties_are_and_how_much_they_explain(
+    many: ReidDataset, make_embedder: MakeEmbedder, change: float, swaps: int, said: str
+) -> None:
+    """Distractors are behind the matches of some queries by half the change, and then before them by as much."""
+    query = np.random.default_rng(8).normal(size=(120, 27))
+    query /= np.linalg.norm(query, axis=1, keepdims=True)
+    across = np.random.default_rng(9).normal(size=(120, 27))
+    across -= (across * query).sum(axis=1, keepdims=True) * query
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+
+    def turned(cosines: NDArray[np.float64]) -> NDArray[np.float64]:
+        return cosines[:, None] * query[: len(cosines)] + np.sqrt(1 - cosines[:, None] ** 2) * across[: len(cosines)]
+
+    def given(sign: int) -> Embedder:
+        nearly = np.where(np.arange(5) < swaps, 0.9 + sign * change / 2, -0.9)
+        people = {image.name: place for place, image in enumerate(many.gallery)}
+        rows = np.empty((125, 27))
+        rows[[place for name, place in people.items() if "/0000_" in name]] = turned(nearly)
+        rows[[place for name, place in people.items() if "/0000_" not in name]] = turned(np.full(120, 0.9))
+        return Embedder(Given(make_embedder(), np.concatenate([query, rows]).astype(np.float32)))
+
+    report = compare(Candidate("one.pt", lambda: given(-1)), [Candidate("other.onnx", lambda: given(1))], many)
+    (line,) = (*report.failures, *report.remarks)
+    assert said in line
+    assert f"mAP differs by {-50 * swaps / 120:+.4f}" in line
+    assert bool(report.remarks) == ("(images" in said)
 
 
 def test_of_a_model_that_gives_nearly_the_same_for_every_image_ties_explain_nothing(

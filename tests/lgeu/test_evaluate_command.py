@@ -299,7 +299,7 @@ def test_usage_and_outputs_are_checked_before_any_file_is_read(refused: Refused,
 def test_the_manifest_of_other_embeddings_is_not_replaced(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "embeddings.npz").touch()
     options = ["--model", str(tmp_path / "a.onnx"), "--data", str(tmp_path), "--embeddings", str(tmp_path)]
-    assert "holds embeddings.npz, and manifest.json there says which model made that" in refused(*options)
+    assert "holds embeddings.npz, and manifest.json there, which this run writes" in refused(*options)
 
 
 def test_a_model_is_compared_with_embeddings_that_were_kept(

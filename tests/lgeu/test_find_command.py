@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -105,16 +106,36 @@ def test_embeddings_with_their_manifest_need_no_model(footage: Path, capfd: pyte
     assert len(found(capfd, footage / "embeddings.npz", footage)) == 3
 
 
+def test_embeddings_of_any_length_are_compared_by_their_direction(
+    footage: Path, somebody: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = Embeddings.load(footage / "embeddings.npz")
+    lengths = np.linspace(1, 9, len(content), dtype=np.float32)[:, None]
+    replace(content, features=content.features * lengths).save(tmp_path / "longer.npz")
+    same, longer = (found(capfd, somebody, path, "--model", model) for path in (footage, tmp_path / "longer.npz"))
+    assert [row["track"] for row in longer] == [row["track"] for row in same]
+    assert [float(row["similarity"]) for row in longer] == pytest.approx([float(row["similarity"]) for row in same])
+
+
 def test_refused(footage: Path, somebody: Path, model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     other = untrained_checkpoint(
         tmp_path / "other.pt", backbone="mobilenetv3_small_050", height=64, width=32, strips=1, seed=3
     )
     (tmp_path / "empty").mkdir()
+    content = Embeddings.load(footage / "embeddings.npz")
+    replace(content, features=content.features[:, :7]).save(tmp_path / "short.npz")
+    nobody = Embeddings(content.features[:0], *(np.empty(0, np.int64) for _ in range(2)), np.empty(0, np.str_))
+    nobody.save(tmp_path / "nobody.npz")
     for arguments, message in (
         ((somebody, footage), "holds crops, which a model must embed; name it with --model"),
         ((somebody, footage, "--model", other), "embeddings.npz was made by another model"),
         ((somebody, tmp_path / "empty", "--model", model), "embeddings.npz does not exist; expected a folder that"),
         ((somebody, tmp_path / "typo", "--model", model), "typo does not exist"),
+        (
+            (somebody, tmp_path / "short.npz", "--model", model),
+            "short.npz holds embeddings of 7 elements, and its model",
+        ),
+        ((tmp_path / "nobody.npz", footage, "--model", model), "nobody.npz holds no embeddings"),
         ((somebody, other, "--model", model), "other.pt is no embeddings file (.npz); embed it with `lgeu infer`"),
         ((somebody, footage, "--model", model, "-k", 0), "should be greater than or equal to 1"),
         ((somebody, footage, "--model", model, "--threshold", 2), "should be less than or equal to 1"),

@@ -191,6 +191,39 @@ def test_people_are_named_by_their_tracks_so_far_in_one_search_and_only_where_th
             assert similarity[frame.matches_so_far.person_ids[row] - 1] == pytest.approx(similarity.max(), abs=1e-6)
 
 
+class Forgetful(Counting):
+    """A tracker that gives everybody the same numbers on each frame, which ended before it."""
+
+    def update(
+        self,
+        frame: int,
+        boxes: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        features: NDArray[np.float32],
+    ) -> NDArray[np.int64]:
+        return np.arange(1, len(boxes) + 1)
+
+    def ended_tracks(self) -> list[int]:
+        return list(range(1, 9))
+
+
+def test_what_a_track_looked_like_is_forgotten_when_it_ends(
+    make_video: Callable[..., Path], given: dict[int, FrameBoxes], tiny_model: Path
+) -> None:
+    looks = np.eye(4, 6, dtype=np.float32)
+    gallery = Gallery(Embeddings(looks, np.arange(1, 5), np.ones(4, np.int64), np.array(list("abcd"))), "made up")
+    with Embedder.open(tiny_model, batch_size=4) as embedder:
+        source = VideoFile(make_video(frames=30))
+        pipeline = Pipeline(
+            source, given_boxes(given), 1, embedder, tracker=Forgetful(), gallery=gallery, name_tracks=True
+        )
+        with pipeline.start() as runner:
+            for frame in runner:
+                assert frame.matches is not None
+                assert frame.matches_so_far is not None
+                np.testing.assert_allclose(frame.matches_so_far.scores, frame.matches.scores, atol=1e-6)
+
+
 @pytest.mark.parametrize(("seconds", "tracks"), [(0.4, [1] * 6), (60.0, [1] * 3 + [2] * 3)])
 def test_after_a_gap_in_a_live_stream_nobody_gets_the_track_of_who_stood_there(
     mjpeg_camera: Callable[..., AbstractContextManager[str]], tiny_model: Path, seconds: float, tracks: list[int]

@@ -1,6 +1,7 @@
 """Tables, JSON lines and contact sheets of a video's people."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,10 +12,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime import outputs
 from runtime.boxes import FrameBoxes, read_boxes
@@ -298,8 +301,93 @@ def test_a_track_whose_only_frame_could_not_be_written_has_no_line() -> None:
     stream = io.StringIO()
     lines = JsonLines(stream, tracks=True)
     lines.add(frame(3, [7]))
-    lines.add_tracks({7: TrackIdentity(3, 0.83), 8: TrackIdentity(4, 0.5)})
+    for _ in range(2):
+        lines.add_tracks({7: TrackIdentity(3, 0.83), 8: TrackIdentity(4, 0.5)})
     assert [json.loads(line)["track"] for line in stream.getvalue().splitlines()[1:]] == [7]
+
+
+class Known:
+    """A gallery in which everybody is anna."""
+
+    def nearest(self, features: NDArray[np.float32]) -> Matches:
+        rows = len(features)
+        return Matches(np.full(rows, 3), np.full(rows, 0.5, np.float32), np.full(rows, "a.jpg"), np.full(rows, "anna"))
+
+
+def test_tracks_have_the_name_of_their_person() -> None:
+    people = describe_tracks(np.array([4]), np.array([0]), np.ones((1, 6), np.float32))
+    assert TrackIdentities(Known(), None).of(people) == {4: TrackIdentity(3, 0.5, "anna")}
+
+
+class Drawn:
+    """An annotated video that notes what it is given in place of drawing it."""
+
+    given: ClassVar[list[Matches | None]] = []
+
+    def __init__(self, path: Path, rate: float) -> None:
+        path.touch()
+
+    def add(self, pixels: NDArray[np.uint8], found: FrameBoxes, matches: Matches | None) -> None:
+        self.given.append(matches)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_lines_and_annotated_video_name_by_the_track_and_the_table_by_the_crop(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "AnnotatedVideo", Drawn)
+    lines = io.StringIO()
+    crops = frame(0, [1], [4])
+    both = replace(crops, matches_so_far=frame(0, [1], [3]).matches, pixels=np.zeros((9, 9, 3), np.uint8))
+    with VideoOutputs(tmp_path, manifest, Wanted(matches=True, annotated=10, json_lines=lines)) as results:
+        results.add(both)
+        results.finish()
+    (person,) = json.loads(lines.getvalue())["people"]
+    assert (person["person_id"], person["person"]) == (3, "anna")
+    assert Drawn.given == [both.matches_so_far]
+    assert rows_of(tmp_path / "matches.csv")[1][1] == "4"
+
+
+class FullAfter(io.StringIO):
+    """Takes so many lines."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self._left = lines
+
+    def write(self, text: str) -> int:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+
+@pytest.mark.parametrize("room", [1, 2])
+def test_lines_that_cannot_be_written_cost_a_live_source_no_other_results(
+    manifest: Manifest, tmp_path: Path, room: int
+) -> None:
+    """The second frame's line, or the first track's at the end."""
+    wanted = Wanted(tracks=True, identities=TrackIdentities(Known(), None), json_lines=FullAfter(room))
+
+    def write() -> None:
+        with VideoOutputs(tmp_path, manifest, wanted, live=True) as results:
+            try:
+                results.add(frame(0, [1, 2]))
+                results.add(frame(1, [1, 2]))
+            except InputError:
+                results.salvage()
+                raise
+            results.finish()
+
+    with pytest.raises(InputError, match="cannot write the JSON lines: No space left on device"):
+        write()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["embeddings.npz", "manifest.json", "tracks.csv"]
+    assert [row[10] for row in rows_of(tmp_path / "tracks.csv")] == ["3"] * 4
 
 
 def test_names_of_files_that_are_not_utf_8(tmp_path: Path) -> None:
@@ -587,7 +675,7 @@ def test_refused(
 
 def test_files_need_a_folder(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     for options, message in (
-        ([], "no folder for the results; name one with --out DIR (--jsonl - alone needs none)"),
+        ([], "no folder for the results; name one with --out DIR (of a video, --jsonl - alone needs none)"),
         (["--no-embeddings", "--tracks"], "no folder for the results; name one"),
         (["--jsonl", "-", "--annotate"], "--annotate given, and no folder for that; name one"),
         (
