@@ -7,9 +7,8 @@ after the other, until there were `--minutes` of them, with the boxes of the gro
 box that stays where it is all the time: somebody at a desk. People are tracked, linked where they come back, written to
 JSON lines, to an annotated video and to contact sheets. The resident memory of the process is looked at whenever the
 JSON line of a frame arrives that completes `--step` minutes, and its peaks over the whole run: at its end embeddings
-are put into one file, and the tracks that still last are described from embeddings that are mapped, not loaded. The
-system takes mapped pages back where it needs them; the peak of the memory that it cannot take back is given, too.
-Speed is not measured: other programs may share the cores.
+are put into one file from what is mapped, not loaded. The system takes mapped pages back where it needs them; the peak
+of the memory that it cannot take back is given, too. Speed is not measured: other programs may share the cores.
 """
 
 import argparse
