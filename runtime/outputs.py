@@ -105,7 +105,8 @@ class VideoOutputs:
             if wanted.identities:
                 growing = self._temporary_folder() if self._folder is None else self._folder.path
                 descriptors = TrackDescriptors(growing / DESCRIBED, model.embedding_size)
-                self._identified = IdentifiedTracks(descriptors, wanted.identities)
+                remembers = self._folder is not None
+                self._identified = IdentifiedTracks(descriptors, wanted.identities, remembers=remembers)
             if self._folder is not None:
                 self._outputs = _open(self._folder.path, model, wanted, self._identified)
         except BaseException:

@@ -54,15 +54,17 @@ class TrackIdentities:
 class IdentifiedTracks:
     """Who the tracks of a running video are: with a gallery each when it ends, without one all of them at its end."""
 
-    def __init__(self, descriptors: TrackDescriptors, identities: TrackIdentities) -> None:
+    def __init__(self, descriptors: TrackDescriptors, identities: TrackIdentities, *, remembers: bool = True) -> None:
         """Start without tracks.
 
         Args:
             descriptors: new ones.
             identities: how tracks get theirs.
+            remembers: whether `known` will be asked for: it grows with the video.
         """
         self._descriptors = descriptors
         self._identities = identities
+        self._remembers = remembers
         self._ended: list[Tracklets] = []
         self._known: dict[int, TrackIdentity] = {}
 
@@ -88,10 +90,11 @@ class IdentifiedTracks:
         return self._learn(join_tracklets([*self._ended, self._descriptors.end_all()]))
 
     def known(self) -> Mapping[int, TrackIdentity]:
-        """Everyone that `end` and `finish` named."""
+        """Everyone that `end` and `finish` named; nobody where that is not remembered."""
         return self._known
 
     def _learn(self, people: Tracklets) -> Mapping[int, TrackIdentity]:
         new = self._identities.of(people)
-        self._known.update(new)
+        if self._remembers:
+            self._known.update(new)
         return new

@@ -34,7 +34,7 @@ from runtime.outputs import VideoOutputs, Wanted
 from runtime.pipeline import EmbeddedFrame
 from runtime.tables import MatchesTable, TracksTable, write_matches
 from runtime.track_descriptors import TrackDescriptors
-from runtime.track_identities import TrackIdentities, TrackIdentity
+from runtime.track_identities import IdentifiedTracks, TrackIdentities, TrackIdentity
 
 SHADES = 200
 
@@ -317,6 +317,17 @@ class Known:
 def test_tracks_have_the_name_of_their_person() -> None:
     people = describe_tracks(np.array([4]), np.array([0]), np.ones((1, 6), np.float32))
     assert TrackIdentities(Known(), None).of(people) == {4: TrackIdentity(3, 0.5, "anna")}
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_who_the_tracks_were_is_kept_only_where_it_is_asked_for(tmp_path: Path, remembers: bool) -> None:
+    descriptors = TrackDescriptors(tmp_path / "tracks", 6)
+    tracks = IdentifiedTracks(descriptors, TrackIdentities(Known(), None), remembers=remembers)
+    tracks.add(frame(0, [4, 5]))
+    anna = TrackIdentity(3, 0.5, "anna")
+    assert tracks.end([5]) == {5: anna}
+    assert tracks.finish() == {4: anna}
+    assert tracks.known() == ({4: anna, 5: anna} if remembers else {})
 
 
 class Drawn:
