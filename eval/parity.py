@@ -198,8 +198,10 @@ def _compare(reference: _Measured, measured: _Measured, tolerance: Tolerance) ->
     close = agreement(left, right)
     difference = _difference(reference.metrics, measured.metrics)
     reranked = _difference(reference.reranked, measured.reranked)
-    failures, remarks = _judge_mAP(reference, measured, tolerance)
-    return Comparison(close, difference, reranked, tolerance, (*_apart(close, tolerance), *failures), remarks)
+    apart = tuple(_apart(close, tolerance))
+    # Ties excuse nothing, and need not be looked for, where the embeddings themselves have failed.
+    failures, remarks = _judge_mAP(reference, measured, replace(tolerance, tie=0.0) if apart else tolerance)
+    return Comparison(close, difference, reranked, tolerance, (*apart, *failures), remarks)
 
 
 def _difference(reference: Metrics | None, measured: Metrics | None) -> Difference | None:

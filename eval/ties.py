@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.embeddings import Embeddings
+from runtime.progress import progress
 
 from .features import select, without_junk
 from .kernels import Lists
 from .matches import find_matches
 from .metrics import PerQuery
 
-_BLOCK_ELEMENTS = 2_000_000
+_BLOCK_ELEMENTS = 8_000_000
 # Of a product in float64: equal images have it, too.
 _ROUNDING = 1e-12
 
@@ -61,7 +62,7 @@ def differences_without_ties(
     matches = find_matches(select(reference.query, rows), select(reference.gallery, kept))
     found = np.empty(len(rows))
     height = max(1, _BLOCK_ELEMENTS // len(kept))
-    for start in range(0, len(rows), height):
+    for start in progress(range(0, len(rows), height), "undoing ties", unit="block"):
         some = rows[start : start + height]
         blocks = [_distances(each, some, kept) for each in (reference, candidate)]
         for row, (before, after) in enumerate(zip(*blocks, strict=True), start):
