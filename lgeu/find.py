@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from .gallery_sources import OpenModel
 
-_EMBEDDINGS = "embeddings.npz"
 _HEADINGS = ["footage", "track", "similarity", "frames", "crops", "most alike"]
 
 
@@ -68,9 +67,11 @@ def find(
 
 def _read(path: Path, opener: "OpenModel | None", model: "ModelIdentity") -> Embeddings:
     """A run's embeddings, which the model must have made."""
+    from runtime.outputs import EMBEDDINGS
+
     from .gallery_sources import read_source
 
-    file = path / _EMBEDDINGS if path.is_dir() else path
+    file = path / EMBEDDINGS if path.is_dir() else path
     if not file.exists():
         raise InputError(
             f"{file} does not exist; expected a folder that `lgeu infer` wrote without --no-embeddings, or an .npz"

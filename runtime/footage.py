@@ -1,13 +1,12 @@
 """Where somebody is in a video that was embedded: the tracks, and crops without one, that look most like them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .embeddings import NO_TRACK, Embeddings
-from .identities import describe_track
+from .identities import describe_track, rows_of_tracks
 
 
 @dataclass(frozen=True)
@@ -56,14 +55,13 @@ def find_appearances(person: NDArray[np.float32], embeddings: Embeddings, footag
     return sorted(found, key=lambda each: -each.similarity)
 
 
-def _rows_of_each(embeddings: Embeddings) -> Iterator[NDArray[np.int64]]:
+def _rows_of_each(embeddings: Embeddings) -> list[NDArray[np.int64]]:
     """Rows of each track, and of each crop without one, by the first of them."""
-    own = -1 - np.arange(len(embeddings))
+    # Whoever has no track gets a number that no track has.
+    own = NO_TRACK - 1 - np.arange(len(embeddings))
     tracks = own if embeddings.tracks is None else np.where(embeddings.tracks == NO_TRACK, own, embeddings.tracks)
-    order = np.argsort(tracks, kind="stable")
-    _, starts = np.unique(tracks[order], return_index=True)
-    rows = np.split(order, starts[1:]) if len(order) else []
-    yield from sorted(rows, key=lambda each: int(each[0]))
+    _, rows = rows_of_tracks(tracks)
+    return sorted(rows, key=lambda each: int(each[0]))
 
 
 def _appearance(

@@ -102,10 +102,7 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
         raise InputError(
             f"{len(tracks)} tracks, {len(frames)} frames and {len(features)} embeddings; expected as many of each"
         )
-    order = np.argsort(tracks, kind="stable")
-    order = order[tracks[order] != NO_TRACK]
-    numbers, starts = np.unique(tracks[order], return_index=True)
-    rows = np.split(order, starts[1:]) if len(numbers) else []
+    numbers, rows = rows_of_tracks(tracks)
     descriptors = np.empty((len(rows), features.shape[1]), np.float32)
     for track, each in enumerate(rows):
         descriptors[track] = describe_track(features, each)
@@ -115,6 +112,18 @@ def describe_tracks(tracks: NDArray[np.int64], frames: NDArray[np.int64], featur
         first=np.array([frames[each].min() for each in rows], np.int64),
         last=np.array([frames[each].max() for each in rows], np.int64),
     )
+
+
+def rows_of_tracks(tracks: NDArray[np.int64]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """The numbers of the tracks, ascending, and the rows of each, ascending.
+
+    Args:
+        tracks: (N,) track of each row; -1 for none, which is left out.
+    """
+    order = np.argsort(tracks, kind="stable")
+    order = order[tracks[order] != NO_TRACK]
+    numbers, starts = np.unique(tracks[order], return_index=True)
+    return numbers, np.split(order, starts[1:]) if len(numbers) else []
 
 
 def describe_track(features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
