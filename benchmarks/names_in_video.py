@@ -9,7 +9,6 @@ the frame before, or is lost or found.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pets2009 import person_of_track
 
 from eval.machine import describe_machine, installed_versions
 from runtime.boxes import FrameBoxes, cut, read_boxes
@@ -55,8 +55,7 @@ def main() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     with Embedder.open(arguments.model, device="cpu") as embedder:
         sightings = embed_video(arguments.data, embedder)
-    persons = json.loads((arguments.data / "persons.json").read_text())["track_to_person"]
-    person_of = {int(track): int(person) for track, person in persons.items()}
+    person_of = person_of_track(arguments.data)
     gallery, returns = first_visits(sightings, person_of)
     right = np.array([person_of[track] for track in sightings.tracks[returns].tolist()])
     result = {

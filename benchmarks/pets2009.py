@@ -7,6 +7,7 @@ ground-truth box of its frame with an intersection over union of at least 0.5; e
 """
 
 import argparse
+import json
 import os
 import tempfile
 from datetime import date
@@ -92,6 +93,12 @@ def recall(embeddings: Embeddings, truth: Path) -> dict[str, float]:
         matched += int((overlaps[rows, columns] >= LEAST_OVERLAP).sum())
         total += len(boxes.boxes)
     return {"recall": matched / total, "precision": matched / len(embeddings), "ground_truth_boxes": total}
+
+
+def person_of_track(data: Path) -> dict[int, int]:
+    """Which ground-truth tracks are the same person coming back, from `persons.json`."""
+    content = json.loads((data / "persons.json").read_text())
+    return {int(track): int(person) for track, person in content["track_to_person"].items()}
 
 
 def overlap(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ the same person, and confused where it is one of somebody else's.
 """
 
 import argparse
-import json
 import os
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import Any
 import motmetrics
 import numpy as np
 from numpy.typing import NDArray
-from pets2009 import LEAST_OVERLAP, overlap
+from pets2009 import LEAST_OVERLAP, overlap, person_of_track
 from retail_0287 import open_retail
 from scipy.optimize import linear_sum_assignment
 
@@ -63,10 +62,7 @@ def main() -> None:
     opened = open_retail(arguments.model) if arguments.retail else Embedder.open(arguments.model, device="cpu")
     with opened as embedder:
         given, detected = embed_video(arguments.data, YoloxDetector(arguments.detector), embedder)
-    persons = {
-        int(track): int(person)
-        for track, person in json.loads((arguments.data / "persons.json").read_text())["track_to_person"].items()
-    }
+    persons = person_of_track(arguments.data)
     result = {
         "what": "PETS 2009 S2.L1, view 1: tracks, and identities of people who come back",
         "date": date.today().isoformat(),
