@@ -59,10 +59,11 @@ class Wanted:
         embeddings: all of them, with their frames, tracks and boxes, and the manifest of their model.
         matches: the nearest person in a gallery.
         tracks: a table of everyone with a track.
-        identities: how the tracks in table and sheets get theirs; None leaves them unknown, and sheets to single crops.
+        identities: how the tracks in table, sheets and lines get theirs; None leaves them unknown, sheets to single
+            crops, and tracks without lines.
         annotated: the video with boxes and labels, with so many frames a second; None without it.
         sheets: a contact sheet of each identity.
-        json_lines: where to write a line of JSON for every frame; None for nowhere.
+        json_lines: where to write a line of JSON for every frame and track; None for nowhere.
     """
 
     embeddings: bool = True
